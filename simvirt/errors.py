@@ -1,0 +1,52 @@
+"""What simvirt raises: always with a path, a value, a bound and a way out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["CatalogError", "ResultsError", "ScenarioError", "SimvirtError", "StackError", "UnitError", "nearest"]
+
+
+class SimvirtError(Exception):
+    """Base of every error that a user can cause; the command line prints it without a traceback."""
+
+
+class _ProblemsError(SimvirtError):
+    """Every problem found in one reading, so that one reading fixes them all."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__(self.problems)  # SimPy re-creates an exception as type(e)(*e.args)
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
+
+
+class ScenarioError(_ProblemsError):
+    """A scenario that cannot be run, with every reason."""
+
+
+class CatalogError(_ProblemsError):
+    """A profile that cannot be loaded: unknown, malformed or without evidence."""
+
+
+class StackError(_ProblemsError):
+    """Layers that do not fit on each other, with the reason."""
+
+
+class ResultsError(_ProblemsError):
+    """A results folder that cannot be read or written."""
+
+
+class UnitError(SimvirtError, ValueError):
+    """A quantity whose unit is unknown or measures something else."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known names are close to an unknown one: a clause for the end of a message."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(repr(c) for c in close) + "?"
+    return "known: " + ", ".join(names)

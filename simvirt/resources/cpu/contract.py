@@ -1,0 +1,118 @@
+"""What every CPU scheduler offers to the rest of simvirt: a tree of groups with threads at its leaves.
+
+The tree is the scheduling hierarchy of one machine. Its root shares the physical cores. A group below it is whatever the
+level above schedules as one: a control group, or a virtual machine, whose vCPUs are tasks below and processors above.
+A thread runs one burst of CPU work at a time and sleeps between bursts.
+
+Nothing here names a platform, a layer or a workload. A scheduler that follows other rules (run queues, ticks, slices) is another
+file beside `fluid.py` that keeps this contract.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+__all__ = ["AbstractGroup", "AbstractScheduler", "AbstractThread", "CpuAccount", "Done", "Share"]
+
+Done = Callable[[Any], None]
+"""Called with the caller's own argument when a burst has been served."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """How the level above treats a group.
+
+    The group's weight at any instant is `weight` (`per_thread=False`: the group counts once, as a control group or a Xen domain
+    does) or `weight * min(runnable threads, processors)` (`per_thread=True`: every runnable task or vCPU counts, as
+    for plain processes, KVM's vCPU threads and ESXi's shares). It never gets more than `min(cap_cores, processors, runnable threads)`
+    cores.
+    """
+
+    weight: float = 1.0
+    """Relative weight among siblings; positive."""
+    per_thread: bool = True
+    """Whether each runnable thread carries the weight, or the group as a whole."""
+    cap_cores: float = inf
+    """Upper limit in cores, averaged over time (quota / period)."""
+    processors: float = inf
+    """Number of vCPUs: the most threads of the group that can run at the same instant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuAccount:
+    """Time integrals of one group since the last `restart`, in core-seconds.
+
+    `runnable_s` counts threads that want to run, `entitled_s` what they could use at most if the group were alone
+    (threads up to the number of processors and the cap), `busy_s` what they got.
+    Hence `steal_s = entitled_s - busy_s` is time taken by others below, and `ready_s = runnable_s - entitled_s` is the wait
+    for a processor inside the group.
+    """
+
+    busy_s: float
+    entitled_s: float
+    runnable_s: float
+
+    @property
+    def steal_s(self) -> float:
+        return max(0.0, self.entitled_s - self.busy_s)
+
+    @property
+    def ready_s(self) -> float:
+        return max(0.0, self.runnable_s - self.entitled_s)
+
+
+class AbstractThread(ABC):
+    """One schedulable thread. It runs bursts, one at a time."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def run(self, cpu_s: float, done: Done, argument: Any) -> None:
+        """Become runnable with `cpu_s` (> 0) seconds of work; when it has been served, sleep and call `done(argument)`.
+
+        `done` may call `run` again at once, on this thread or on others.
+        """
+
+
+class AbstractGroup(ABC):
+    """What one level schedules as one: it holds threads and further groups."""
+
+    __slots__ = ()
+
+    name: str
+    share: Share
+
+    @abstractmethod
+    def group(self, name: str, share: Share) -> AbstractGroup:
+        """Add a group below this one."""
+
+    @abstractmethod
+    def thread(self, name: str) -> AbstractThread:
+        """Add a sleeping thread to this group. Threads of one group have equal weight."""
+
+    @abstractmethod
+    def has_idle_processor(self) -> bool:
+        """Whether a thread that becomes runnable now finds a processor of this group idle, which must then be woken.
+
+        For a virtual machine: fewer runnable threads than vCPUs. For a group without processors of its own: False.
+        """
+
+    @abstractmethod
+    def account(self) -> CpuAccount:
+        """Time integrals of this group, everything below it included."""
+
+
+class AbstractScheduler(AbstractGroup):
+    """The root: shares the physical cores among its groups and threads."""
+
+    __slots__ = ()
+
+    cores: int
+
+    @abstractmethod
+    def restart(self) -> None:
+        """Set every account in the tree to zero (the end of warm-up)."""
