@@ -1,0 +1,274 @@
+"""The words that workloads and layers share: operations, and the demand of a request.
+
+An operation says what is asked for, never how a platform does it. Operations of the `os` interface are what an application asks of
+an operating system; those of the `machine` interface are what a kernel asks of a machine, real or virtual. Every numeric
+field is an amount, so operations can be added and scaled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+__all__ = [
+    "AddressSpaceSwitch",
+    "BlockRead",
+    "BlockWrite",
+    "Compute",
+    "ContextSwitch",
+    "Demand",
+    "DeviceReceive",
+    "DeviceSend",
+    "DiskRead",
+    "DiskWrite",
+    "FileOpen",
+    "FreshPage",
+    "Interface",
+    "Interrupt",
+    "KernelEntry",
+    "MachineOperation",
+    "Operation",
+    "OsOperation",
+    "PageFault",
+    "PageTableUpdate",
+    "Privileged",
+    "Receive",
+    "Send",
+    "Spawn",
+    "Syscall",
+    "Wake",
+]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Interface:
+    """What a layer offers upwards or needs below: a kind and a flavour, such as machine:x86_64 or os:linux."""
+
+    kind: str
+    flavour: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.flavour}"
+
+    @classmethod
+    def parse(cls, text: str) -> Interface:
+        kind, _, flavour = text.partition(":")
+        if kind not in ("machine", "os", "bytecode") or not flavour:
+            raise ValueError(f"{text!r} is not an interface; write kind:flavour with kind machine, os or bytecode, such as 'os:linux'")
+        return cls(kind, flavour)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """A quantity of one kind of work. Amounts are linear: `a + b` and `a.scaled(x)` mean what they say."""
+
+    def __add__(self, other: Self) -> Self:
+        if type(self) is not type(other):
+            raise TypeError(f"cannot add {type(self).__name__} and {type(other).__name__}: only the same operation adds up")
+        return replace(self, **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
+    def scaled(self, factor: float) -> Self:
+        """`factor` times as much."""
+        return replace(self, **{f.name: getattr(self, f.name) * factor for f in fields(self)})
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether nothing is asked for."""
+        return not any(getattr(self, f.name) for f in fields(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compute(Operation):
+    """Instructions that a processor executes by itself. The one operation of both interfaces."""
+
+    cpu_s: float = 0.0
+    """Seconds on the reference core in a workload; a stack turns them into seconds on its host before it lowers them."""
+    float_s: float = 0.0
+    """The part of `cpu_s` spent in floating-point instructions (an emulator pays more for them)."""
+    tlb_misses: float = 0.0
+    """Misses whose page walk the hardware does; their native cost is inside `cpu_s`."""
+
+
+class OsOperation(Operation):
+    """What an application asks of an operating system."""
+
+    __slots__ = ()
+
+
+class MachineOperation(Operation):
+    """What a kernel asks of a machine."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Syscall(OsOperation):
+    """Enter and leave the kernel `count` times, with `kernel_s` seconds of work inside in all (reference core)."""
+
+    count: float = 0.0
+    kernel_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageFault(OsOperation):
+    """Minor faults on anonymous memory; `fresh` of them touch frames that the machine has never backed."""
+
+    count: float = 0.0
+    fresh: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextSwitch(OsOperation):
+    """Switches between threads, displacing `displaced_bytes` of cached working set in all."""
+
+    count: float = 0.0
+    displaced_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spawn(OsOperation):
+    """Processes created (fork and exec)."""
+
+    count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileOpen(OsOperation):
+    """Files opened by name and closed; the path is in the kernel's caches."""
+
+    count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receive(OsOperation):
+    """Messages that arrive from the network at a socket: `packets` packets with `size_bytes` bytes in all."""
+
+    messages: float = 0.0
+    packets: float = 0.0
+    size_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wake(OsOperation):
+    """A thread that waited for what came before (a message) is made to run, `count` times."""
+
+    count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send(OsOperation):
+    """Messages handed to the network: `packets` packets with `size_bytes` bytes in all."""
+
+    messages: float = 0.0
+    packets: float = 0.0
+    size_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskRead(OsOperation):
+    """Blocking reads that miss the page cache: `count` requests, `random` of them at random places, `size_bytes` in all."""
+
+    count: float = 0.0
+    random: float = 0.0
+    size_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskWrite(OsOperation):
+    """Blocking writes that reach the device (write and flush): `count` requests, `random` at random places, `size_bytes` in all."""
+
+    count: float = 0.0
+    random: float = 0.0
+    size_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelEntry(MachineOperation):
+    """Transitions from user to kernel mode and back (system calls and exceptions)."""
+
+    count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Privileged(MachineOperation):
+    """Sensitive instructions or register accesses that a virtual machine must trap (timer, APIC, doorbells, control registers)."""
+
+    count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interrupt(MachineOperation):
+    """Interrupts that the machine delivers and a kernel acknowledges."""
+
+    count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageTableUpdate(MachineOperation):
+    """Page-table entries written by a kernel."""
+
+    count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressSpaceSwitch(MachineOperation):
+    """Loads of the page-table base register."""
+
+    count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreshPage(MachineOperation):
+    """First touches of machine frames (a virtual machine's are backed on demand)."""
+
+    count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceReceive(MachineOperation):
+    """Packets that the machine's network card delivers to the kernel, in bursts of one message each."""
+
+    messages: float = 0.0
+    packets: float = 0.0
+    size_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSend(MachineOperation):
+    """Packets that a kernel hands to the machine's network card, in bursts of one message each."""
+
+    messages: float = 0.0
+    packets: float = 0.0
+    size_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockRead(MachineOperation):
+    """Requests that read from the machine's disk."""
+
+    count: float = 0.0
+    random: float = 0.0
+    size_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockWrite(MachineOperation):
+    """Requests that write to the machine's disk and wait until it is stable."""
+
+    count: float = 0.0
+    random: float = 0.0
+    size_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one request asks for: operations in the order in which its time is spent.
+
+    The amounts are means. A request draws one factor with mean 1, which scales its `Compute` operations; all else is the same
+    for every request.
+    """
+
+    operations: tuple[Operation, ...]
+
+    def scaled(self, factor: float) -> Demand:
+        return Demand(tuple(operation.scaled(factor) for operation in self.operations))

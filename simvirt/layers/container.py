@@ -1,0 +1,56 @@
+"""A container runtime: namespaces and a control group on the kernel below. It adds no kernel of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from simvirt.demand import FileOpen, Interface, Operation, Receive, Send, Syscall
+from simvirt.evidence import Cost
+from simvirt.layers.contract import INTERRUPT, AbstractLayer, Charge, Host, Lowered, charges, in_context
+
+__all__ = ["ContainerRuntime"]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerRuntime(AbstractLayer):
+    """Runs processes apart from each other on one shared kernel.
+
+    A system call passes a filter. A packet passes a virtual pair of interfaces, a bridge and address translation, in the shared kernel's
+    interrupts on the way in and on the sender on the way out; all four are zero where the container uses the host's network. A file is
+    looked up through the layers of the image.
+    """
+
+    kind: ClassVar[str] = "container"
+    isolates_group: ClassVar[bool] = True
+
+    name: str
+    summary: str
+    requires: Interface | None
+    provides: Interface
+    filter_s: Cost
+    """Filtering one system call."""
+    file_open_s: Cost
+    """Looking one file up through the layered file system, beyond the host's own look-up."""
+    receive_s: Cost
+    """One packet from the host's interface to the container's."""
+    receive_s_per_byte: Cost
+    send_s: Cost
+    send_s_per_byte: Cost
+    cpu_weight: Cost
+    """Weight of the container's control group among its siblings, 1 being the kernel's default for a group."""
+
+    def lower(self, operation: Operation, host: Host) -> Lowered:
+        match operation:
+            case Syscall(count=count):
+                return (*charges(Charge(cause="syscall_filter", amount=count * self.filter_s)), operation)
+            case FileOpen(count=count):
+                return (*charges(Charge(cause="layered_lookup", amount=count * self.file_open_s)), operation)
+            case Receive(packets=packets, size_bytes=size):
+                hop = Charge(cause="bridge_rx", amount=packets * self.receive_s + size * self.receive_s_per_byte)
+                return (operation, *in_context(INTERRUPT, *charges(hop)))
+            case Send(packets=packets, size_bytes=size):
+                hop = Charge(cause="bridge_tx", amount=packets * self.send_s + size * self.send_s_per_byte)
+                return (*charges(hop), operation)
+        return (operation,)

@@ -1,0 +1,201 @@
+"""What a layer is: frozen data and one pure function.
+
+A layer turns operations of the interface that it provides into charges of its own and operations of the interface that it requires.
+It knows nothing of time, queues or neighbours; contention is the resources' business.
+
+Four rules make one small contract carry every platform:
+
+- CPU time that a layer charges is executed by the machine below it. So every CPU charge is passed down as `Compute`, and the layers
+  below add what they add to any instruction (ticks, emulation).
+- A charge says in which *context* the work is done: inline on the caller, in an interrupt of the nearest kernel, on another
+  thread, or in a service VM. A context chosen by a layer holds for everything that its operation becomes further below, until
+  a lower layer chooses another.
+- A charge says *when* it is due: always, or only if somebody has to be woken. What wakes nobody costs nothing, which is how batching under load
+  comes out instead of going in.
+- Amounts are linear in the operation.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+from enum import Enum, StrEnum
+from typing import Any, ClassVar, Final, Self, TypeVar
+
+from simvirt.demand import Interface, Operation
+from simvirt.evidence import Cost
+
+__all__ = [
+    "CALLER",
+    "INTERRUPT",
+    "AbstractLayer",
+    "Charge",
+    "Context",
+    "Host",
+    "Item",
+    "Lowered",
+    "Place",
+    "Placed",
+    "Resource",
+    "When",
+    "charges",
+    "costs_of",
+    "in_context",
+    "map_costs",
+]
+
+
+class Resource(StrEnum):
+    """What a charge is served by."""
+
+    CPU = "cpu"
+    """Core-seconds."""
+    NIC_RX = "nic_rx"
+    """Packets (and bytes) received on the wire."""
+    NIC_TX = "nic_tx"
+    """Packets (and bytes) sent on the wire."""
+    DISK = "disk"
+    """Seconds of one disk channel."""
+    DELAY = "delay"
+    """Seconds that pass whatever else happens (propagation, interrupt moderation)."""
+
+
+class Place(Enum):
+    """Kinds of context."""
+
+    CALLER = "caller"
+    INTERRUPT = "interrupt"
+    THREAD = "thread"
+    SERVICE_VM = "service_vm"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where work is done, and (once folded) whose it is."""
+
+    place: Place
+    name: str = ""
+    """Name of the thread or the service VM."""
+    level: int = -1
+    """Index of the layer whose thread, kernel or service VM it is; set when the stack is folded."""
+
+
+CALLER: Final = Context(Place.CALLER)
+INTERRUPT: Final = Context(Place.INTERRUPT)
+
+
+class When(Enum):
+    """When a charge is due."""
+
+    ALWAYS = "always"
+    ASLEEP = "asleep"
+    """If the thread or interrupt handler that does the work was idle when the work came."""
+    PROCESSOR_IDLE = "processor_idle"
+    """If the virtual processor on which the work runs was halted."""
+    NEXT_ASLEEP = "next_asleep"
+    """If whoever does the next step has to be notified because it is idle."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """An amount of a resource, with the cause that it is spent for."""
+
+    cause: str
+    amount: float
+    resource: Resource = Resource.CPU
+    context: Context = CALLER
+    when: When = When.ALWAYS
+    size_bytes: float = 0.0
+    layer: str = ""
+    """Name of the layer that charges; set when the stack is folded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An operation for the layer below, done in a context and on a condition that this layer chose."""
+
+    operation: Operation
+    context: Context = CALLER
+    when: When = When.ALWAYS
+
+
+Item = Charge | Placed | Operation
+Lowered = tuple[Item, ...]
+"""What an operation becomes at one layer: charges and operations for the layer below, in the order in which time is spent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What lowering may know of the machine at the bottom."""
+
+    clock_hz: float
+    """Cycles per second of one core."""
+    core_speed: float
+    """Speed of one core relative to the reference core (1.0): work of `cpu_s` reference seconds takes `cpu_s / core_speed`."""
+
+
+class AbstractLayer(ABC):
+    """A kind of layer. Final classes are frozen dataclasses whose fields are costs, parts made of costs, or plain choices."""
+
+    name: str
+    summary: str
+    requires: Interface | None
+    provides: Interface
+
+    kind: ClassVar[str]
+    """The word that a profile uses for this kind of layer."""
+    schedules_threads: ClassVar[bool] = False
+    """Whether it holds a kernel: something with interrupts and run queues of its own."""
+    provides_processors: ClassVar[bool] = False
+    """Whether what stands on it runs on virtual processors that it makes."""
+    isolates_group: ClassVar[bool] = False
+    """Whether what stands on it is a control group of the kernel below."""
+
+    @abstractmethod
+    def lower(self, operation: Operation, host: Host) -> Lowered:
+        """Turn one operation of the provided interface into charges and operations of the required one."""
+
+    def wake_processor(self, host: Host) -> Lowered:
+        """What leaving the halted state costs one of the virtual processors that this layer provides."""
+        return ()
+
+    def on(self, clock_hz: float) -> Self:
+        """The same layer with its costs resolved for a machine with this clock."""
+        return map_costs(self, lambda _, cost: cost.on(clock_hz))
+
+
+T = TypeVar("T")
+
+
+def map_costs(part: T, change: Callable[[str, Cost], Cost], prefix: str = "") -> T:
+    """A copy of a layer, or of a part of one, with `change(dotted field name, cost)` in place of every cost."""
+    changed: dict[str, Any] = {}
+    for field in fields(part):  # type: ignore[arg-type]
+        value = getattr(part, field.name)
+        if isinstance(value, Cost):
+            changed[field.name] = change(prefix + field.name, value)
+        elif is_dataclass(value) and not isinstance(value, Interface):
+            changed[field.name] = map_costs(value, change, f"{prefix}{field.name}.")
+    return replace(part, **changed)  # type: ignore[type-var]
+
+
+def costs_of(part: Any, prefix: str = "") -> Iterator[tuple[str, Cost]]:
+    """Every cost of a layer with its dotted field name, in the order of declaration."""
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, Cost):
+            yield prefix + field.name, value
+        elif is_dataclass(value) and not isinstance(value, Interface):
+            yield from costs_of(value, f"{prefix}{field.name}.")
+
+
+def charges(*charged: Charge) -> tuple[Charge, ...]:
+    """The charges that amount to something."""
+    return tuple(c for c in charged if c.amount or c.size_bytes)
+
+
+def in_context(context: Context, *items: Item) -> Lowered:
+    """The same items, done in a context; a charge or operation that has chosen one already keeps it."""
+    wrapped = (Placed(item) if isinstance(item, Operation) else item for item in items)
+    return tuple(replace(item, context=context) if item.context == CALLER else item for item in wrapped)

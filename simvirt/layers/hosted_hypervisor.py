@@ -1,0 +1,157 @@
+"""A hypervisor that is a program of a host operating system (type 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from simvirt.demand import (
+    BlockRead,
+    BlockWrite,
+    Compute,
+    ContextSwitch,
+    DeviceReceive,
+    DeviceSend,
+    DiskRead,
+    DiskWrite,
+    FreshPage,
+    Interface,
+    Operation,
+    PageFault,
+    Receive,
+    Send,
+    Syscall,
+    Wake,
+)
+from simvirt.evidence import Cost
+from simvirt.layers.contract import CALLER, AbstractLayer, Charge, Context, Host, Lowered, Place, charges, in_context
+from simvirt.layers.virtual_cpu import VirtualCpu
+
+__all__ = ["HostedDevices", "HostedHypervisor"]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedDevices:
+    """Virtual devices emulated by a process of the host, by the host's own system calls."""
+
+    world_switch_s: Cost
+    """One way between the virtual machine's world and the host's."""
+    send_exits: Cost
+    """Exits per packet sent that the monitor handles by itself."""
+    send_world_switches: Cost
+    """World switches per packet sent (send combining makes them fewer)."""
+    receive_exits: Cost
+    """Exits per packet received that the monitor handles by itself."""
+    receive_world_switches: Cost
+    block_exits: Cost
+    """Exits per block request that the monitor handles by itself."""
+    block_world_switches: Cost
+    packet_s: Cost
+    """Emulating one packet in the process."""
+    packet_s_per_byte: Cost
+    """Copying between guest and host buffers."""
+    packet_syscalls: Cost
+    """Host system calls per packet."""
+    request_s: Cost
+    """Emulating one block request in the process."""
+    request_s_per_byte: Cost
+    request_syscalls: Cost
+    """Host system calls per block request."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedHypervisor(AbstractLayer):
+    """Makes a virtual machine out of processes.
+
+    Its virtual processors are threads of the host, which the host's scheduler runs beside everything else there. Whatever touches a device
+    becomes a world switch, a wake-up of the process, host system calls, and the host's own way to its network or file system. First touches of memory
+    are page faults of the host. There is no further constant for being hosted.
+    """
+
+    kind: ClassVar[str] = "hosted-hypervisor"
+    provides_processors: ClassVar[bool] = True
+
+    name: str
+    summary: str
+    requires: Interface | None
+    provides: Interface
+    io_thread: str
+    """Name of the host thread that emulates devices; empty if the virtual processor's own thread does it."""
+    cpu: VirtualCpu
+    devices: HostedDevices
+
+    def lower(self, operation: Operation, host: Host) -> Lowered:
+        match operation:
+            case DeviceSend():
+                return self._send(operation)
+            case DeviceReceive():
+                return self._receive(operation)
+            case BlockRead(count=count, random=random, size_bytes=size):
+                return self._block(DiskRead(count=count, random=random, size_bytes=size), count, size)
+            case BlockWrite(count=count, random=random, size_bytes=size):
+                return self._block(DiskWrite(count=count, random=random, size_bytes=size), count, size)
+        lowered = self.cpu.lower(operation)
+        assert lowered is not None, operation
+        return tuple(kept for item in lowered for kept in self._on_host(item))
+
+    def wake_processor(self, host: Host) -> Lowered:
+        kept = tuple(item for woken in self.cpu.wake() for item in self._on_host(woken))
+        return (*kept, Syscall(count=1.0), ContextSwitch(count=1.0))
+
+    def _on_host(self, item: Charge | Operation) -> Lowered:
+        """What an operation on the virtual processor leaves for the host: its instructions, and the memory that it touches first."""
+        match item:
+            case Charge() | Compute():
+                return (item,)
+            case FreshPage(count=count):
+                return (PageFault(count=count, fresh=count),)
+        return ()
+
+    @property
+    def _process(self) -> Context:
+        return Context(Place.THREAD, self.io_thread) if self.io_thread else CALLER
+
+    def _switches(self, exits: float, world_switches: float) -> tuple[Charge, ...]:
+        exit_charge = Charge(cause="device_exit", amount=exits * self.cpu.exit_s)
+        return charges(exit_charge, Charge(cause="world_switch", amount=world_switches * self.devices.world_switch_s))
+
+    def _wake(self, times: float) -> Lowered:
+        """The process is woken if it sleeps."""
+        return (Wake(count=times),) if self.io_thread else ()
+
+    def _send(self, operation: DeviceSend) -> Lowered:
+        dev, messages, packets, size = self.devices, operation.messages, operation.packets, operation.size_bytes
+        work = Charge(cause="device_emulation", amount=packets * dev.packet_s + size * dev.packet_s_per_byte)
+        return (
+            *self._switches(packets * dev.send_exits, packets * dev.send_world_switches),
+            *in_context(
+                self._process,
+                *self._wake(messages),
+                *charges(work),
+                Syscall(count=packets * dev.packet_syscalls),
+                Send(messages=messages, packets=packets, size_bytes=size),
+            ),
+        )
+
+    def _receive(self, operation: DeviceReceive) -> Lowered:
+        dev, messages, packets, size = self.devices, operation.messages, operation.packets, operation.size_bytes
+        work = Charge(cause="device_emulation", amount=packets * dev.packet_s + size * dev.packet_s_per_byte)
+        switches = self._switches(packets * dev.receive_exits, packets * dev.receive_world_switches)
+        return in_context(
+            self._process,
+            Receive(messages=messages, packets=packets, size_bytes=size),
+            *self._wake(messages),
+            Syscall(count=packets * dev.packet_syscalls),
+            *charges(work),
+            *switches,
+        )
+
+    def _block(self, on_host: DiskRead | DiskWrite, count: float, size: float) -> Lowered:
+        dev = self.devices
+        work = Charge(cause="device_emulation", amount=count * dev.request_s + size * dev.request_s_per_byte)
+        return (
+            *self._switches(count * dev.block_exits, count * dev.block_world_switches),
+            *in_context(self._process, *self._wake(count), *charges(work), Syscall(count=count * dev.request_syscalls), on_host),
+        )

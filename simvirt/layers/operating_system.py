@@ -1,0 +1,167 @@
+"""An operating system's kernel, on real hardware or in a virtual machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from simvirt.demand import (
+    AddressSpaceSwitch,
+    BlockRead,
+    BlockWrite,
+    Compute,
+    ContextSwitch,
+    DeviceReceive,
+    DeviceSend,
+    DiskRead,
+    DiskWrite,
+    FileOpen,
+    FreshPage,
+    Interface,
+    Interrupt,
+    KernelEntry,
+    Operation,
+    PageFault,
+    PageTableUpdate,
+    Privileged,
+    Receive,
+    Send,
+    Spawn,
+    Syscall,
+    Wake,
+)
+from simvirt.evidence import Cost
+from simvirt.layers.contract import INTERRUPT, AbstractLayer, Charge, Host, Lowered, Placed, When, charges, in_context
+
+__all__ = ["BlockStack", "NetworkStack", "OperatingSystem", "Processes"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processes:
+    """What processes cost a kernel."""
+
+    syscall_s: Cost
+    """Entering and leaving the kernel."""
+    file_open_s: Cost
+    """Looking up, opening and closing one file, without the entries into the kernel."""
+    page_fault_s: Cost
+    """One minor fault: entry, allocation, zeroing, return."""
+    context_switch_s: Cost
+    refill_s_per_byte: Cost
+    """Reloading what a switch displaced from the private caches."""
+    spawn_s: Cost
+    """fork and exec of one process, its page faults included."""
+    spawn_page_table_updates: Cost
+    """Page-table entries that fork and exec write."""
+    wake_s: Cost
+    """Making a sleeping thread run: scheduler, inter-processor interrupt, switch from idle."""
+    tick_hz: Cost
+    """Timer interrupts per second of a busy processor."""
+    tick_s: Cost
+    """One tick: the interrupt, the scheduler's accounts, programming the timer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkStack:
+    """From the driver to the socket and back, without system calls."""
+
+    interrupt_s: Cost
+    """Taking one interrupt of an idle receive path; a busy path polls."""
+    receive_s: Cost
+    """One packet up to the socket."""
+    receive_s_per_byte: Cost
+    send_s: Cost
+    """One packet down to the driver."""
+    send_s_per_byte: Cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockStack:
+    """From the file to the driver and back."""
+
+    submit_s: Cost
+    complete_s: Cost
+    """One completion interrupt."""
+    io_s_per_byte: Cost
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatingSystem(AbstractLayer):
+    """A kernel that offers processes, sockets and files on a machine.
+
+    CPU charged = syscalls * syscall_s + faults * page_fault_s + switches * (context_switch_s + displaced * refill) + spawns * spawn_s
+    + packets * (receive_s | send_s) + bytes * per_byte + ios * (submit_s + complete_s) + busy time * tick_hz * tick_s.
+
+    Receiving is done in an interrupt, sending on the sender. A thread that waited, for a message or for the disk, is woken first. Linear in the demand.
+    """
+
+    kind: ClassVar[str] = "operating-system"
+    schedules_threads: ClassVar[bool] = True
+
+    name: str
+    summary: str
+    requires: Interface | None
+    provides: Interface
+    processes: Processes
+    network: NetworkStack
+    block: BlockStack
+
+    def lower(self, operation: Operation, host: Host) -> Lowered:
+        match operation:
+            case Compute():
+                return self._compute(operation)
+            case Syscall(count=count, kernel_s=kernel_s):
+                entry = Charge(cause="syscall", amount=count * self.processes.syscall_s)
+                work = Charge(cause="kernel_work", amount=kernel_s / host.core_speed)
+                return (*charges(entry, work), KernelEntry(count=count))
+            case PageFault(count=count, fresh=fresh):
+                fault = Charge(cause="page_fault", amount=count * self.processes.page_fault_s)
+                return (*charges(fault), KernelEntry(count=count), PageTableUpdate(count=count), FreshPage(count=fresh))
+            case ContextSwitch(count=count, displaced_bytes=displaced):
+                switch = Charge(cause="context_switch", amount=count * self.processes.context_switch_s)
+                refill = Charge(cause="cache_refill", amount=displaced * self.processes.refill_s_per_byte)
+                return (*charges(switch, refill), AddressSpaceSwitch(count=count))
+            case Spawn(count=count):
+                spawn = Charge(cause="spawn", amount=count * self.processes.spawn_s)
+                return (*charges(spawn), PageTableUpdate(count=count * self.processes.spawn_page_table_updates))
+            case FileOpen(count=count):
+                lookup = Charge(cause="file_open", amount=count * self.processes.file_open_s)
+                return (*charges(lookup), *self.lower(Syscall(count=2 * count), host))
+            case Receive():
+                return self._receive(operation)
+            case Wake(count=count):
+                return charges(Charge(cause="wake_up", amount=count * self.processes.wake_s, when=When.ASLEEP))
+            case Send(messages=messages, packets=packets, size_bytes=size):
+                sent = Charge(cause="net_tx", amount=packets * self.network.send_s + size * self.network.send_s_per_byte)
+                return (*charges(sent), DeviceSend(messages=messages, packets=packets, size_bytes=size))
+            case DiskRead(count=count, random=random, size_bytes=size):
+                return self._block(BlockRead(count=count, random=random, size_bytes=size), count, size)
+            case DiskWrite(count=count, random=random, size_bytes=size):
+                return self._block(BlockWrite(count=count, random=random, size_bytes=size), count, size)
+        return ()
+
+    def _compute(self, operation: Compute) -> Lowered:
+        ticks = operation.cpu_s * self.processes.tick_hz
+        tick = Charge(cause="timer_tick", amount=ticks * self.processes.tick_s)
+        return (operation, *charges(tick), Interrupt(count=ticks), Privileged(count=ticks))
+
+    def _receive(self, operation: Receive) -> Lowered:
+        messages, packets, size = operation.messages, operation.packets, operation.size_bytes
+        taken = Charge(cause="interrupt", amount=messages * self.network.interrupt_s, when=When.ASLEEP)
+        stack = Charge(cause="net_rx", amount=packets * self.network.receive_s + size * self.network.receive_s_per_byte)
+        return (
+            DeviceReceive(messages=messages, packets=packets, size_bytes=size),
+            *in_context(INTERRUPT, *charges(taken), Placed(Interrupt(count=messages), when=When.ASLEEP), *charges(stack)),
+        )
+
+    def _block(self, operation: BlockRead | BlockWrite, count: float, size: float) -> Lowered:
+        submit = Charge(cause="block_submit", amount=count * self.block.submit_s + size * self.block.io_s_per_byte)
+        complete = Charge(cause="block_complete", amount=count * self.block.complete_s)
+        wake = Charge(cause="wake_up", amount=count * self.processes.wake_s)
+        return (
+            *charges(submit),
+            operation,
+            *in_context(INTERRUPT, Interrupt(count=count), *charges(complete)),
+            *charges(wake),
+        )

@@ -1,0 +1,119 @@
+"""The way of one request through a stack: its folded charges gathered into steps, each done by one executor or device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from simvirt.demand import Demand
+from simvirt.layers.contract import Charge, Context, Place, Resource, When
+from simvirt.layers.stack import FoldedCharge, Stack
+
+__all__ = ["Amounts", "Part", "Path", "Step", "plan_path"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A labelled piece of a step: so much, charged by this layer for this cause."""
+
+    layer: str
+    cause: str
+    amount: float
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """Labelled pieces that are due on the same condition."""
+
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def total(self) -> float:
+        return sum(part.amount for part in self.parts)
+
+    @classmethod
+    def of(cls, charges: Iterable[Charge]) -> Amounts:
+        """Gather charges by label; the order of first appearance stays."""
+        sums: dict[tuple[str, str], float] = {}
+        for charge in charges:
+            label = (charge.layer, charge.cause)
+            sums[label] = sums.get(label, 0.0) + charge.amount
+        return cls(tuple(Part(layer, cause, amount) for (layer, cause), amount in sums.items()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What happens between two hand-overs.
+
+    On a CPU the step takes fixed + random * (the request's factor) seconds, and asleep, idle or notify on top if somebody had to be woken. On a device,
+    `fixed` is the amount in the device's own unit and `size_bytes` the bytes.
+    """
+
+    resource: Resource
+    context: Context
+    fixed: Amounts
+    random: Amounts = Amounts()
+    asleep: Amounts = Amounts()
+    """Due if the executor was idle."""
+    notify: Amounts = Amounts()
+    """Due if the executor of the next step is idle."""
+    idle: tuple[tuple[int, Amounts], ...] = ()
+    """Per layer whose virtual processor the step runs on: due if that processor was halted."""
+    size_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """The steps of one class of requests on one stack."""
+
+    steps: tuple[Step, ...]
+
+    def cpu_s(self, factor: float = 1.0) -> float:
+        """CPU time of a request that wakes nobody, wherever it is spent."""
+        return sum(s.fixed.total + factor * s.random.total for s in self.steps if s.resource is Resource.CPU)
+
+    def caller_s(self, factor: float = 1.0) -> float:
+        """The part of `cpu_s` that the application's own thread spends."""
+        mine = (s for s in self.steps if s.resource is Resource.CPU and s.context.place is Place.CALLER)
+        return sum(s.fixed.total + factor * s.random.total for s in mine)
+
+
+def plan_path(stack: Stack, demand: Demand) -> Path:
+    """Fold a demand and gather what one executor does in one go.
+
+    Neighbouring CPU charges in one context become one step; each packet batch, block request or delay is a step of its own. Steps of nothing
+    are dropped.
+    """
+    steps: list[Step] = []
+    for key, run in groupby(stack.fold(demand), key=_executor):
+        folded = list(run)
+        steps += [_burst(stack, key[1], folded)] if key[0] is Resource.CPU else _devices(folded)
+    return Path(tuple(step for step in steps if _matters(step)))
+
+
+def _executor(folded: FoldedCharge) -> tuple[Resource, Context]:
+    return folded.charge.resource, folded.charge.context
+
+
+def _matters(step: Step) -> bool:
+    return bool(step.fixed.parts or step.random.parts or step.asleep.parts)
+
+
+def _burst(stack: Stack, context: Context, folded: list[FoldedCharge]) -> Step:
+    always = [f for f in folded if f.charge.when is When.ALWAYS]
+    return Step(
+        resource=Resource.CPU,
+        context=context,
+        fixed=Amounts.of(f.charge for f in always if not f.random),
+        random=Amounts.of(f.charge for f in always if f.random),
+        asleep=Amounts.of(f.charge for f in folded if f.charge.when is When.ASLEEP),
+        notify=Amounts.of(f.charge for f in folded if f.charge.when is When.NEXT_ASLEEP),
+        idle=tuple((level, Amounts.of(stack.wake(level, context))) for level in stack.processor_levels(context)),
+    )
+
+
+def _devices(folded: list[FoldedCharge]) -> Iterator[Step]:
+    for one in folded:
+        charge = one.charge
+        yield Step(resource=charge.resource, context=charge.context, fixed=Amounts.of((charge,)), size_bytes=charge.size_bytes)

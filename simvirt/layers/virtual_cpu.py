@@ -1,0 +1,92 @@
+"""The virtual processor and its memory: the part that every hypervisor has, whatever it stands on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from simvirt.demand import AddressSpaceSwitch, Compute, FreshPage, Interrupt, KernelEntry, Operation, PageTableUpdate, Privileged
+from simvirt.evidence import Cost
+from simvirt.layers.contract import Charge, charges
+
+__all__ = ["Paging", "VirtualCpu"]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paging:
+    """What address translation costs beyond a real machine's.
+
+    Nested paging pays walks and first touches; shadow paging and paravirtual page tables pay updates, switches and faults instead. The mode
+    is nothing but which of these are zero.
+    """
+
+    nested_walk_s: Cost
+    """Extra page-walk time per TLB miss."""
+    fresh_page_s: Cost
+    """Backing one frame at its first touch, without the exit."""
+    fresh_page_exits: Cost
+    page_table_update_s: Cost
+    """One entry written by the guest's kernel."""
+    address_space_switch_s: Cost
+    """One load of the page-table base register."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualCpu:
+    """A processor made by a hypervisor.
+
+    An exit costs `exit_s` and, in handling it, the hypervisor executes `exit_privileged` privileged operations of its own. On real
+    hardware those are free (they are inside `exit_s`). On a virtual machine each of them traps again: that is the whole of exit
+    multiplication under nesting.
+    """
+
+    exit_s: Cost
+    """One exit and re-entry that the hypervisor handles by itself."""
+    exit_privileged: Cost
+    """Privileged operations that the hypervisor executes to handle one exit."""
+    interrupt_exits: Cost
+    """Exits to deliver one interrupt and have it acknowledged (fewer with hardware assistance)."""
+    wake_s: Cost
+    """From the signal to a halted virtual processor running again."""
+    wake_exits: Cost
+    """Exits of one halt and wake-up."""
+    kernel_entry_s: Cost
+    """Added to each transition into the guest's kernel (binary translation, paravirtual kernels)."""
+    integer_factor: Cost
+    """Host instructions' time per guest instruction's; 1 where guest instructions run natively."""
+    float_factor: Cost
+    """The same for floating point."""
+    paging: Paging
+
+    def exits(self, cause: str, count: float) -> tuple[Charge | Operation, ...]:
+        """`count` exits for a cause: this hypervisor's time, and what it does in handling them."""
+        return (*charges(Charge(cause=cause, amount=count * self.exit_s)), Privileged(count=count * self.exit_privileged))
+
+    def lower(self, operation: Operation) -> tuple[Charge | Operation, ...] | None:
+        """Lower an operation of processor or memory; None if it is another kind. What is left for the machine below comes last."""
+        paging = self.paging
+        match operation:
+            case Compute(cpu_s=cpu_s, float_s=float_s, tlb_misses=misses):
+                walk = Charge(cause="nested_walk", amount=misses * paging.nested_walk_s)
+                slowed_s = (cpu_s - float_s) * (self.integer_factor.si - 1.0) + float_s * (self.float_factor.si - 1.0)
+                return (*charges(walk, Charge(cause="emulation", amount=slowed_s)), operation)
+            case Privileged(count=count):
+                return self.exits("vm_exit", count)
+            case Interrupt(count=count):
+                return (*self.exits("interrupt_exit", count * self.interrupt_exits), operation)
+            case KernelEntry(count=count):
+                return (*charges(Charge(cause="kernel_entry", amount=count * self.kernel_entry_s)), operation)
+            case PageTableUpdate(count=count):
+                return (*charges(Charge(cause="page_table_update", amount=count * paging.page_table_update_s)), operation)
+            case AddressSpaceSwitch(count=count):
+                return (*charges(Charge(cause="address_space_switch", amount=count * paging.address_space_switch_s)), operation)
+            case FreshPage(count=count):
+                backing = Charge(cause="page_backing", amount=count * paging.fresh_page_s)
+                return (*charges(backing), *self.exits("page_backing_exit", count * paging.fresh_page_exits), operation)
+        return None
+
+    def wake(self) -> tuple[Charge | Operation, ...]:
+        """One halted processor starts to run."""
+        return (*charges(Charge(cause="vcpu_wake", amount=self.wake_s.si)), *self.exits("halt_exit", self.wake_exits.si))

@@ -1,0 +1,663 @@
+"""Fluid CPU sharing: generalized processor sharing over a tree of groups with weights, caps and processors.
+
+The limit of every fair scheduler when its time slices go to zero: no slices, no context switches, no cores with queues of their own.
+A thread can use at most 1 core. A group can use at most
+
+    maximum = min(sum of its children's maxima, processors, cap_cores)
+
+and weighs `weight`, or `weight * min(runnable threads, processors)`. A parent that receives R cores gives each child
+
+    rate = min(maximum, weight * level),    with the water level such that the rates add up to R (water-filling).
+
+The root receives min(cores, sum of maxima). Rates are in cores, clocks and work in core-seconds per unit of weight.
+
+How it stays fast. A child's rate is weight * min(breakpoint, level) with breakpoint = maximum / weight, so children with the same
+breakpoint progress in step: they form a *cohort* with one clock, whatever their number, and a heap of what each of
+them finishes next, keyed by that clock. A cohort below the level runs in real time, the others in the integral of the level; when
+the level crosses a breakpoint, one cohort moves and nothing else. A pool of equal threads is linear in its cohort's clock, and so
+is a group whose children form one cohort: they are visited only when they themselves change. Groups that divide among several cohorts
+are solved again when their own rate changes. A change costs O(log n) in threads and groups, and a scan of the cohorts of the levels above.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from bisect import bisect_left
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+from itertools import count
+from math import inf
+from operator import attrgetter
+from typing import Any, final
+
+from simvirt.engine import Engine
+from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler, AbstractThread, CpuAccount, Done, Share
+
+__all__ = ["FluidGroup", "FluidScheduler", "FluidThread"]
+
+_SLACK = 16
+"""Outdated heap entries that are tolerated before a heap is swept."""
+
+_breakpoint = attrgetter("breakpoint")
+
+
+@final
+class _Cohort:
+    """Children of one divider that reach their maximum at the same water level, and so progress in step."""
+
+    __slots__ = ("breakpoint", "count", "due", "free", "head", "heap", "maximum", "offset", "weight")
+
+    def __init__(self, breakpoint: float) -> None:
+        self.breakpoint = breakpoint
+        """maximum / weight of every member."""
+        self.count = 0
+        self.weight = 0.0
+        self.maximum = 0.0
+        self.free = True
+        """Whether the water level drives the clock; else the members are at their maximum."""
+        self.offset = 0.0
+        """Clock = water - offset when free, breakpoint * (now - offset) when not."""
+        self.heap: list[tuple[float, int, _Node]] = []
+        """(clock at the member's next completion, stamp, member); an entry counts while its stamp is the member's."""
+        self.head = inf
+        """Clock at the first completion."""
+        self.due = inf
+        """The same in the divider's terms: water when free, time when not."""
+
+    def look(self) -> None:
+        """Find the first completion again after members came, went or changed."""
+        heap = self.heap
+        if len(heap) > 2 * self.count + _SLACK:
+            heap[:] = [entry for entry in heap if entry[1] == entry[2].stamp]
+            heapify(heap)
+        while heap and heap[0][1] != heap[0][2].stamp:
+            heappop(heap)
+        self.head = heap[0][0] if heap else inf
+        self.due = self.head + self.offset if self.free else self.head / self.breakpoint + self.offset
+
+
+class _Node(ABC):
+    """A child of a divider: a pool of threads, or a divider itself.
+
+    `busy_s` is brought up to date when the node's own state changes, as weight * (progress of its cohort's clock).
+    """
+
+    __slots__ = (
+        "at", "busy_s", "cap_cores", "cohort", "divider", "entitled_s", "key", "maximum", "per_thread", "processors", "runnable",
+        "runnable_s", "since", "stamp", "unit_weight", "weight",
+    )  # fmt: skip
+
+    def __init__(self, divider: _Divider | None, share: Share) -> None:
+        self.divider = divider
+        self.cohort: _Cohort | None = None
+        self.runnable = 0
+        self.weight = 0.0
+        self.maximum = 0.0
+        self.at = 0.0
+        """The cohort's clock when this node was last brought up to date; for the root, the time."""
+        self.key = inf
+        """The cohort's clock at this node's next completion."""
+        self.stamp = -1
+        self.since = 0.0
+        self.busy_s = self.entitled_s = self.runnable_s = 0.0
+        self.adopt(share)
+
+    def adopt(self, share: Share) -> None:
+        """Take over the share of a group."""
+        self.unit_weight, self.per_thread = share.weight, share.per_thread
+        self.processors, self.cap_cores = share.processors, share.cap_cores
+
+    @abstractmethod
+    def sync(self, now: float) -> None:
+        """Bring this node up to date; everything above it comes first."""
+
+    @abstractmethod
+    def demand(self) -> float:
+        """Cores that the threads below could use if this node had no limit of its own."""
+
+    @abstractmethod
+    def plan(self) -> None:
+        """Work out when this node completes something next, and tell its divider."""
+
+    @abstractmethod
+    def collect(self, finished: list[FluidThread], now: float) -> None:
+        """Take out the threads below that have just been served."""
+
+    def integrate(self, now: float) -> None:
+        """Add the time since the last call to the integrals of what is runnable and what could be used."""
+        elapsed = now - self.since
+        if elapsed > 0.0:
+            self.since = now
+            self.entitled_s += self.maximum * elapsed
+            self.runnable_s += self.runnable * elapsed
+
+    def change(self, added: int, now: float) -> None:
+        """Let `added` more threads be runnable below, here and all the way up. Rates follow in `settle`."""
+        self.integrate(now)
+        self.runnable += added
+        weight, maximum = self.size()
+        divider = self.divider
+        if divider is None:
+            self.weight, self.maximum = weight, maximum
+            return
+        divider.resize(self, weight, maximum, now)
+        divider.change(added, now)
+
+    def size(self) -> tuple[float, float]:
+        """Weight and maximum with the threads that are runnable now."""
+        processors = self.processors
+        maximum = min(self.demand(), processors, self.cap_cores)
+        weight = self.unit_weight
+        if self.per_thread:
+            weight *= self.runnable if self.runnable < processors else processors
+        return weight, maximum
+
+
+@final
+class _Pool(_Node):
+    """The runnable threads that sit directly in one group: they share its rate equally, so each has the same virtual time.
+
+    Virtual time is work done per thread; it grows by weight / runnable per unit of the cohort's clock.
+    """
+
+    __slots__ = ("heap", "virtual")
+
+    def __init__(self, divider: _Divider, share: Share) -> None:
+        super().__init__(divider, share)
+        self.virtual = 0.0
+        self.heap: list[tuple[float, int, FluidThread]] = []
+        """(virtual time at completion, order of start, thread)."""
+
+    def demand(self) -> float:
+        return self.runnable
+
+    def sync(self, now: float) -> None:
+        cohort = self.cohort
+        if cohort is None:
+            return
+        divider = self.divider
+        assert divider is not None
+        divider.sync(now)
+        self.follow(divider.clock(cohort))
+
+    def follow(self, clock: float) -> None:
+        """Move virtual time to where the cohort's clock is; never past the first completion, and exactly there when it is due."""
+        passed = clock - self.at
+        if passed > 0.0:
+            self.at = clock
+            self.busy_s += self.weight * passed
+            self.virtual += passed * self.weight / self.runnable
+        first = self.heap[0][0]
+        if clock >= self.key or self.virtual > first:
+            self.virtual = first
+
+    def collect(self, finished: list[FluidThread], now: float) -> None:
+        heap, virtual = self.heap, self.virtual
+        before = len(heap)
+        while heap and heap[0][0] <= virtual:
+            finished.append(heappop(heap)[2])
+        self.key = inf
+        self.change(len(heap) - before, now)
+        if not heap:
+            self.virtual = 0.0
+
+    def plan(self) -> None:
+        if self.cohort is not None:
+            key = self.at + (self.heap[0][0] - self.virtual) * self.runnable / self.weight
+            if key != self.key:
+                self.key = key
+                assert self.divider is not None
+                self.divider.post(self)
+
+
+@final
+class _Divider(_Node):
+    """A group that divides its rate among several children by water-filling."""
+
+    __slots__ = ("capped_maximum", "cohorts", "followers", "free_weight", "level", "now", "pace", "planned", "split", "stamps", "total_maximum", "water", "water_pace")  # fmt: skip
+
+    def __init__(self, divider: _Divider | None, share: Share, stamps: Iterator[int]) -> None:
+        super().__init__(divider, share)
+        self.stamps = stamps
+        self.now = 0.0
+        self.cohorts: list[_Cohort] = []
+        """In order of breakpoint; the first `split` are at their maximum."""
+        self.split = 0
+        self.free_weight = 0.0
+        self.capped_maximum = 0.0
+        self.total_maximum = 0.0
+        self.level = 0.0
+        """Cores per unit of weight that a child without limit receives."""
+        self.water = 0.0
+        """Integral of the level since there was last no free cohort."""
+        self.water_pace = 0.0
+        """Growth of `water` per unit of this divider's own base (its cohort's clock; time for the root)."""
+        self.pace = 1.0
+        """Growth of the base per second."""
+        self.planned: _Cohort | None = None
+        self.followers: dict[_Divider, None] = {}
+        """Children that must be solved again whenever their rate changes."""
+
+    # ---- time ----
+
+    def sync(self, now: float) -> None:
+        divider = self.divider
+        if divider is None:
+            base = now
+        elif self.cohort is None:
+            self.now = now
+            return
+        else:
+            divider.sync(now)
+            base = divider.clock(self.cohort)
+        self.now = now
+        passed = base - self.at
+        if passed > 0.0:
+            self.at = base
+            self.busy_s += self.weight * passed
+            self.water += self.water_pace * passed
+        if base >= self.key:
+            planned = self.planned
+            assert planned is not None
+            self.key = inf
+            if planned.free:
+                self.water = planned.due
+            else:
+                planned.due = now
+
+    def clock(self, cohort: _Cohort) -> float:
+        """Clock of a cohort as of `now`: never past its first completion, and exactly there when that is due."""
+        if cohort.free:
+            clock, reached = self.water - cohort.offset, self.water >= cohort.due
+        else:
+            clock, reached = (self.now - cohort.offset) * cohort.breakpoint, self.now >= cohort.due
+        return cohort.head if reached or clock > cohort.head else clock
+
+    # ---- members ----
+
+    def demand(self) -> float:
+        return self.total_maximum
+
+    def size(self) -> tuple[float, float]:
+        weight, maximum = super().size()
+        return (weight, maximum) if self.divider is not None else (maximum, maximum)
+
+    def resize(self, node: _Node, weight: float, maximum: float, now: float) -> None:
+        """Give a child another weight and maximum; none at all when it has nothing to run."""
+        if not node.runnable:
+            weight = maximum = 0.0
+        self.total_maximum += maximum - node.maximum
+        cohort = node.cohort
+        if cohort is not None:
+            if weight and maximum / weight == cohort.breakpoint:
+                self._add(cohort, weight - node.weight, maximum - node.maximum)
+                node.weight, node.maximum = weight, maximum
+                return
+            self._leave(cohort, node)
+        node.weight, node.maximum = weight, maximum
+        if weight:
+            self._join(self._cohort(maximum / weight, now), node)
+        elif not self.cohorts:
+            self.total_maximum = self.free_weight = self.capped_maximum = self.water = 0.0
+
+    def _add(self, cohort: _Cohort, weight: float, maximum: float) -> None:
+        cohort.weight += weight
+        cohort.maximum += maximum
+        if cohort.free:
+            self.free_weight += weight
+        else:
+            self.capped_maximum += maximum
+
+    def _join(self, cohort: _Cohort, node: _Node) -> None:
+        node.cohort = cohort
+        node.at = self.clock(cohort)
+        cohort.count += 1
+        self._add(cohort, node.weight, node.maximum)
+
+    def _leave(self, cohort: _Cohort, node: _Node) -> None:
+        node.cohort, node.key, node.stamp = None, inf, -1
+        self.followers.pop(node, None)
+        cohort.count -= 1
+        self._add(cohort, -node.weight, -node.maximum)
+        if cohort.count:
+            cohort.look()
+            return
+        self._add(cohort, -cohort.weight, -cohort.maximum)
+        self.cohorts.remove(cohort)
+        self.split -= not cohort.free
+        self._tidy()
+
+    def _cohort(self, breakpoint: float, now: float) -> _Cohort:
+        """The cohort with this breakpoint, made if there is none."""
+        cohorts = self.cohorts
+        place = bisect_left(cohorts, breakpoint, key=_breakpoint)
+        if place < len(cohorts) and cohorts[place].breakpoint == breakpoint:
+            return cohorts[place]
+        cohort = _Cohort(breakpoint)
+        cohort.free = place >= self.split
+        cohort.offset = self.water if cohort.free else now
+        cohorts.insert(place, cohort)
+        self.split += not cohort.free
+        return cohort
+
+    def _tidy(self) -> None:
+        """Forget what rounding left behind when no cohort is free, or none is capped."""
+        if self.split == 0:
+            self.capped_maximum = 0.0
+        if self.split == len(self.cohorts):
+            self.free_weight = self.water = 0.0
+
+    # ---- rates ----
+
+    def solve(self, pace: float) -> None:
+        """Find the water level for a base that grows by `pace` per second, and tell the children that must know."""
+        self.pace = pace
+        cohorts = self.cohorts
+        if len(cohorts) == 1:
+            cohort = cohorts[0]
+            if not cohort.free:
+                self._free(cohort)
+            self.water_pace = self.weight / cohort.weight
+            self.level = self.water_pace * pace
+        elif cohorts:
+            self._fill(self.weight * pace)
+            self.water_pace = self.level / pace
+        for child in tuple(self.followers):
+            assert child.cohort is not None
+            child_pace = self.pace_of(child.cohort)
+            if child_pace != child.pace:
+                child.sync(self.now)
+                child.solve(child_pace)
+                child.plan()
+        if self.divider is not None:
+            if len(cohorts) > 1 or self.followers:
+                self.divider.followers[self] = None
+            else:
+                self.divider.followers.pop(self, None)
+
+    def pace_of(self, cohort: _Cohort) -> float:
+        """Growth of a cohort's clock per second."""
+        return min(cohort.breakpoint, self.level)
+
+    def _fill(self, rate: float) -> None:
+        """Divide `rate` cores: move cohorts across the water level until those below it are exactly those at their maximum."""
+        cohorts = self.cohorts
+        while self.split and (rate - self.capped_maximum) < cohorts[self.split - 1].breakpoint * self.free_weight:
+            self._free(cohorts[self.split - 1])
+        while self.split < len(cohorts) and (rate - self.capped_maximum) >= cohorts[self.split].breakpoint * self.free_weight:
+            self._cap(cohorts[self.split])
+        if self.split == len(cohorts):
+            self.level = cohorts[-1].breakpoint
+        else:
+            self.level = (rate - self.capped_maximum) / self.free_weight
+            if self.split:
+                self.level = max(self.level, cohorts[self.split - 1].breakpoint)
+
+    def _free(self, cohort: _Cohort) -> None:
+        """Let the water level drive a cohort that was at its maximum."""
+        clock = self.clock(cohort)
+        cohort.free = True
+        cohort.offset = self.water - clock
+        cohort.due = cohort.head + cohort.offset
+        self.capped_maximum -= cohort.maximum
+        self.free_weight += cohort.weight
+        self.split -= 1
+        self._tidy()
+
+    def _cap(self, cohort: _Cohort) -> None:
+        """Let a cohort that has reached its maximum run in real time."""
+        clock = self.clock(cohort)
+        cohort.free = False
+        cohort.offset = self.now - clock / cohort.breakpoint
+        cohort.due = cohort.head / cohort.breakpoint + cohort.offset
+        self.capped_maximum += cohort.maximum
+        self.free_weight -= cohort.weight
+        self.split += 1
+        self._tidy()
+
+    # ---- completions ----
+
+    def post(self, node: _Node) -> None:
+        """Note when a child completes something next."""
+        cohort = node.cohort
+        assert cohort is not None
+        node.stamp = stamp = next(self.stamps)
+        if cohort.count == 1:
+            cohort.heap = [(node.key, stamp, node)]
+        else:
+            heappush(cohort.heap, (node.key, stamp, node))
+        cohort.look()
+
+    def plan(self) -> None:
+        key = inf
+        for cohort in self.cohorts:
+            if cohort.free:
+                ahead = (cohort.due - self.water) / self.water_pace
+            else:
+                ahead = (cohort.due - self.now) * self.pace
+            due = self.at + ahead if ahead > 0.0 else self.at
+            if due < key:
+                key, self.planned = due, cohort
+        if key != self.key:
+            self.key = key
+            if self.cohort is not None:
+                assert self.divider is not None
+                self.divider.post(self)
+
+    def collect(self, finished: list[FluidThread], now: float) -> None:
+        self.key = inf
+        due: list[_Node] = []
+        for cohort in self.cohorts:
+            heap, clock = cohort.heap, self.clock(cohort)
+            first = len(due)
+            while heap and heap[0][0] <= clock:
+                _, stamp, node = heappop(heap)
+                if stamp == node.stamp:
+                    due.append(node)
+            for node in due[first:]:
+                node.sync(now)
+            if len(due) > first:
+                cohort.look()
+        for node in due:
+            node.collect(finished, now)
+
+
+@final
+class FluidThread(AbstractThread):
+    """A thread under fluid sharing: at most 1 core, equal to the other threads of its group."""
+
+    __slots__ = ("argument", "done", "name", "order", "pool", "scheduler")
+
+    def __init__(self, name: str, pool: _Pool, scheduler: FluidScheduler) -> None:
+        self.name = name
+        self.pool = pool
+        self.scheduler = scheduler
+        self.order = -1
+        self.done: Done | None = None
+        self.argument: Any = None
+
+    def run(self, cpu_s: float, done: Done, argument: Any) -> None:
+        if self.done is not None:
+            raise RuntimeError(f"thread {self.name}: runs a burst already; wait until it is done")
+        if not 0.0 < cpu_s < inf:
+            raise ValueError(f"thread {self.name}: burst of {cpu_s} s; must be positive and finite")
+        self.done = done
+        self.argument = argument
+        self.scheduler.start(self, cpu_s)
+
+
+_by_order = attrgetter("order")
+
+
+@final
+class FluidGroup(AbstractGroup):
+    """What one level schedules as one: a pool of threads until it is given child groups, then a divider among those and its pool."""
+
+    __slots__ = ("_node", "_pool", "_scheduler", "name", "share")
+
+    def __init__(self, name: str, share: Share, scheduler: FluidScheduler, parent: _Divider) -> None:
+        self.name = name
+        self.share = share
+        self._scheduler = scheduler
+        self._pool = _Pool(parent, share)
+        self._node: _Node = self._pool
+
+    def group(self, name: str, share: Share) -> FluidGroup:
+        return self._scheduler.add_group(name, share, self._divider())
+
+    def thread(self, name: str) -> FluidThread:
+        return FluidThread(name, self._pool, self._scheduler)
+
+    def has_idle_processor(self) -> bool:
+        node = self._node
+        return node.runnable < node.processors < inf
+
+    def account(self) -> CpuAccount:
+        return self._scheduler.account_of(self._node)
+
+    def _divider(self) -> _Divider:
+        """This group as a divider: its pool becomes one child among others, with a weight of 1 per thread."""
+        node = self._node
+        if not isinstance(node, _Divider):
+            node = self._node = self._scheduler.divide(self._pool, self.share)
+        return node
+
+
+@final
+class FluidScheduler(AbstractScheduler):
+    """Fluid sharing of the cores of one machine. One wake-up serves the whole tree, at the earliest completion."""
+
+    __slots__ = ("_changed", "_engine", "_groups", "_orders", "_pool", "_root", "_serving", "_stamps", "_wakeup", "cores", "name", "share")
+
+    def __init__(self, engine: Engine, cores: int) -> None:
+        if cores < 1:
+            raise ValueError(f"cores: {cores}; must be at least 1")
+        self.name = "root"
+        self.cores = cores
+        self.share = Share(processors=cores)
+        self._engine = engine
+        self._orders = count()
+        self._stamps = count()
+        self._root = _Divider(None, self.share, self._stamps)
+        self._root.at = self._root.since = engine.now
+        self._pool = _Pool(self._root, Share())
+        self._groups: list[FluidGroup] = []
+        self._changed: list[_Pool] = []
+        self._serving = False
+        self._wakeup = engine.wakeup(self._serve)
+
+    # ---- the tree ----
+
+    def group(self, name: str, share: Share) -> FluidGroup:
+        return self.add_group(name, share, self._root)
+
+    def thread(self, name: str) -> FluidThread:
+        return FluidThread(name, self._pool, self)
+
+    def add_group(self, name: str, share: Share, parent: _Divider) -> FluidGroup:
+        """Add a group below any group of the tree."""
+        if not 0.0 < share.weight < inf or not share.cap_cores > 0.0 or not share.processors > 0.0:
+            raise ValueError(f"group {name}: {share}: weight, cap_cores and processors must be positive, the weight finite")
+        group = FluidGroup(name, share, self, parent)
+        self._groups.append(group)
+        return group
+
+    def divide(self, pool: _Pool, share: Share) -> _Divider:
+        """Put a divider with the share of a group between the group's pool and its parent, whatever runs in the pool now."""
+        now = self._engine.now
+        pool.sync(now)
+        pool.integrate(now)
+        divider = _Divider(pool.divider, share, self._stamps)
+        divider.now = divider.since = now
+        divider.busy_s, divider.entitled_s, divider.runnable_s = pool.busy_s, pool.entitled_s, pool.runnable_s
+        runnable = pool.runnable
+        pool.change(-runnable, now)
+        pool.divider = divider
+        pool.adopt(Share())
+        if runnable:
+            pool.change(runnable, now)
+            self._settle([pool])
+        return divider
+
+    def has_idle_processor(self) -> bool:
+        return self._root.runnable < self.cores
+
+    # ---- accounts ----
+
+    def account(self) -> CpuAccount:
+        return self.account_of(self._root)
+
+    def account_of(self, node: _Node) -> CpuAccount:
+        """Time integrals of one node, up to now."""
+        now = self._engine.now
+        node.sync(now)
+        node.integrate(now)
+        return CpuAccount(busy_s=node.busy_s, entitled_s=node.entitled_s, runnable_s=node.runnable_s)
+
+    def restart(self) -> None:
+        now = self._engine.now
+        for node in (self._root, *(group._node for group in self._groups)):
+            node.sync(now)
+            node.integrate(now)
+            node.since = now
+            node.busy_s = node.entitled_s = node.runnable_s = 0.0
+
+    # ---- running ----
+
+    def start(self, thread: FluidThread, cpu_s: float) -> None:
+        """Let a thread be runnable from now on, with `cpu_s` seconds of work."""
+        now = self._engine._now
+        pool = thread.pool
+        pool.sync(now)
+        thread.order = order = next(self._orders)
+        heappush(pool.heap, (pool.virtual + cpu_s, order, thread))
+        pool.change(1, now)
+        if self._serving:
+            self._changed.append(pool)
+        else:
+            self._settle([pool])
+
+    def _serve(self) -> None:
+        """Wake-up: take out what has been served, tell the callers in order of start, then look for the next completion."""
+        now = self._engine._now
+        self._root.sync(now)
+        finished: list[FluidThread] = []
+        self._root.collect(finished, now)
+        changed = self._changed = [thread.pool for thread in finished]
+        if len(finished) > 1:
+            finished.sort(key=_by_order)
+        self._serving = True
+        try:
+            for thread in finished:
+                done, argument = thread.done, thread.argument
+                assert done is not None
+                thread.done = None
+                done(argument)
+        finally:
+            self._serving = False
+            self._settle(changed)
+
+    def _settle(self, changed: list[_Pool]) -> None:
+        """Rates from the root down, next completions from the changed pools up, and the wake-up."""
+        root = self._root
+        for pool in changed:
+            self._solve(pool.divider)
+            node: _Node | None = pool
+            while node is not None:
+                node.plan()
+                node = node.divider
+        if root.key < inf:
+            self._wakeup.at(root.key)
+        else:
+            self._wakeup.cancel()
+
+    def _solve(self, divider: _Divider | None) -> None:
+        if divider is None:
+            return
+        above = divider.divider
+        if above is None:
+            divider.solve(1.0)
+        else:
+            self._solve(above)
+            if divider.cohort is not None:
+                divider.solve(above.pace_of(divider.cohort))

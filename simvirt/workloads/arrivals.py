@@ -1,0 +1,252 @@
+"""How requests arrive: open loop (rates, traces) and closed loop (clients).
+
+In an open loop users do not wait for each other's answers. `gaps` iterates over the times between arrivals, the first from the start of the
+run. `scaled` sets another rate and stretches the time axis: the same generator then gives the same draws, so that runs at
+several loads differ by the load alone (common random numbers).
+"""
+
+from __future__ import annotations
+
+import csv
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from itertools import cycle, repeat
+from math import fsum, isfinite
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, final
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from simvirt.quantities import PerSecond, PositivePerSecond, PositiveSeconds, Seconds
+from simvirt.randomness import BLOCK, blocks
+from simvirt.workloads.distributions import Distribution
+
+__all__ = ["AbstractOpenLoop", "Arrivals", "ClosedLoop", "Deterministic", "Mmpp", "OpenLoop", "Poisson", "Renewal", "Trace"]
+
+
+class AbstractOpenLoop(BaseModel, ABC):
+    """Arrivals that wait for nobody. Each also has a mean `rate_per_s`: a field where it is given, a property where it follows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @abstractmethod
+    def gaps(self, rng: np.random.Generator, block: int = BLOCK) -> Iterator[float]:
+        """Times between arrivals in seconds, drawn `block` at a time; it should be the only user of `rng`."""
+
+    @abstractmethod
+    def scaled(self, rate_per_s: float) -> Self:
+        """The same arrivals at another mean rate, on a stretched time axis."""
+
+
+@final
+class Poisson(AbstractOpenLoop):
+    """Many independent users: exponential gaps, index of dispersion 1."""
+
+    kind: Literal["poisson"] = "poisson"
+    rate_per_s: PositivePerSecond
+
+    def gaps(self, rng: np.random.Generator, block: int = BLOCK) -> Iterator[float]:
+        return blocks(lambda n: rng.exponential(1 / self.rate_per_s, n), block)
+
+    def scaled(self, rate_per_s: float) -> Poisson:
+        return Poisson(rate_per_s=rate_per_s)
+
+
+@final
+class Deterministic(AbstractOpenLoop):
+    """A clock: equal gaps."""
+
+    kind: Literal["deterministic"] = "deterministic"
+    rate_per_s: PositivePerSecond
+
+    def gaps(self, rng: np.random.Generator, block: int = BLOCK) -> Iterator[float]:
+        return repeat(1 / self.rate_per_s)
+
+    def scaled(self, rate_per_s: float) -> Deterministic:
+        return Deterministic(rate_per_s=rate_per_s)
+
+
+@final
+class Mmpp(AbstractOpenLoop):
+    """Bursts: a Poisson process whose rate steps through states in a cycle, each for an exponential time.
+
+    Mean rate = sum(rate · sojourn) / sum(sojourn). A rate may be 0 (silence). It starts in a state chosen in proportion to its
+    sojourn, hence in the steady state. `scaled` shortens sojourns as it raises rates: a burst keeps its number of arrivals, not its length.
+    """
+
+    kind: Literal["mmpp"] = "mmpp"
+    rates_per_s: Annotated[tuple[PerSecond, ...], Field(min_length=2)]
+    sojourn_s: Annotated[tuple[PositiveSeconds, ...], Field(min_length=2)]
+    """Mean time in each state."""
+
+    @model_validator(mode="after")
+    def _paired(self) -> Self:
+        if len(self.rates_per_s) != len(self.sojourn_s):
+            raise ValueError(f"{len(self.rates_per_s)} rates but {len(self.sojourn_s)} sojourns; give one sojourn for each rate")
+        if not any(self.rates_per_s):
+            raise ValueError("every rate is 0 /s; give at least one state with arrivals")
+        return self
+
+    @property
+    def rate_per_s(self) -> float:
+        return fsum(r * s for r, s in zip(self.rates_per_s, self.sojourn_s, strict=True)) / fsum(self.sojourn_s)
+
+    def gaps(self, rng: np.random.Generator, block: int = BLOCK) -> Iterator[float]:
+        cumulative = np.cumsum(self.sojourn_s)
+        first = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
+        order = [*range(first, len(cumulative)), *range(first)]
+        states = cycle([(self.rates_per_s[i], self.sojourn_s[i]) for i in order])
+        unit = blocks(rng.standard_exponential, block)
+        rate, sojourn = next(states)
+        left = next(unit) * sojourn
+        while True:
+            gap, due = 0.0, next(unit)  # the next arrival is due when the integral of the rate has grown by this much
+            while due >= left * rate:
+                due -= left * rate
+                gap += left
+                rate, sojourn = next(states)
+                left = next(unit) * sojourn
+            left -= due / rate
+            yield gap + due / rate
+
+    def scaled(self, rate_per_s: float) -> Mmpp:
+        factor = rate_per_s / self.rate_per_s
+        return Mmpp(rates_per_s=tuple(r * factor for r in self.rates_per_s), sojourn_s=tuple(s / factor for s in self.sojourn_s))
+
+
+@final
+class Renewal(AbstractOpenLoop):
+    """Independent gaps of any distribution, in seconds; zero gaps are batches."""
+
+    kind: Literal["renewal"] = "renewal"
+    gap: Distribution
+
+    @model_validator(mode="after")
+    def _moves(self) -> Self:
+        if self.gap.mean <= 0:
+            raise ValueError("the mean gap is 0 s, an infinite rate; give a mean above 0 s")
+        return self
+
+    @property
+    def rate_per_s(self) -> float:
+        return 1 / self.gap.mean
+
+    def gaps(self, rng: np.random.Generator, block: int = BLOCK) -> Iterator[float]:
+        return self.gap.draw(rng, block)
+
+    def scaled(self, rate_per_s: float) -> Renewal:
+        return Renewal(gap=self.gap.scaled(1 / rate_per_s))
+
+
+_SHOWN: Final = 5
+"""Problems of one trace that are listed; the others are counted."""
+
+
+def _check_times(times: Iterable[tuple[str, float]]) -> None:
+    """Refuse times (each with the place where it was read) that are not finite, before 0 or out of order."""
+    problems: list[str] = []
+    latest = 0.0
+    for place, time_s in times:
+        if not isfinite(time_s):
+            problems.append(f"{place}: {time_s} is not a finite time")
+        elif time_s < 0:
+            problems.append(f"{place}: {time_s} s is before the start of the run; at least 0 s")
+        elif time_s < latest:
+            problems.append(f"{place}: {time_s} s comes after {latest} s; sort the times")
+        else:
+            latest = time_s
+    if len(problems) > _SHOWN:
+        problems[_SHOWN:] = [f"and {len(problems) - _SHOWN} more"]
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
+def _read_times(given: Any) -> Any:
+    """Read the file if a path was given; pass anything else on."""
+    if not isinstance(given, str | Path):
+        return given
+    try:
+        with Path(given).open(newline="", encoding="utf-8") as file:
+            rows = [(line, row[0].strip()) for line, row in enumerate(csv.reader(file), start=1) if row and row[0].strip()]
+    except OSError as error:
+        raise ValueError(f"{given}: {error.strerror}; give the path of a CSV file with times in seconds in its first column") from error
+    if rows and _number(rows[0][1]) is None:
+        del rows[0]  # a header
+    times = [(f"{given}, line {line}", text, _number(text)) for line, text in rows]
+    texts = [f"{place}: {text!r} is not a number of seconds" for place, text, time_s in times if time_s is None]
+    if texts:
+        raise ValueError("; ".join(texts[:_SHOWN]))
+    _check_times((place, time_s) for place, _, time_s in times if time_s is not None)
+    return tuple(time_s for _, _, time_s in times)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _check_given(times: tuple[float, ...]) -> tuple[float, ...]:
+    _check_times((f"arrival {i}", time_s) for i, time_s in enumerate(times))
+    if not times or times[-1] == 0:
+        raise ValueError("a trace needs arrivals, the last of them after 0 s; without them it has no rate")
+    return times
+
+
+@final
+class Trace(AbstractOpenLoop):
+    """Recorded arrivals, once through: seconds from the start of the run, in order; equal times are a batch.
+
+    `times_s` is a list of times, or the path of a CSV file with times in its first column, with or without a header line; the file is
+    read when the description is made. Mean rate = arrivals / time of the last.
+    """
+
+    kind: Literal["trace"] = "trace"
+    times_s: Annotated[
+        tuple[Seconds, ...],
+        BeforeValidator(_read_times, json_schema_input_type=list[float | str] | str),
+        AfterValidator(_check_given),
+    ]
+
+    @property
+    def rate_per_s(self) -> float:
+        return len(self.times_s) / self.times_s[-1]
+
+    def gaps(self, rng: np.random.Generator, block: int = BLOCK) -> Iterator[float]:
+        clock = 0.0  # what a user of the gaps has added up so far, so that rounding does not drift
+        for time_s in self.times_s:
+            gap = max(0.0, time_s - clock)
+            clock += gap
+            yield gap
+
+    def scaled(self, rate_per_s: float) -> Trace:
+        factor = self.rate_per_s / rate_per_s
+        return Trace(times_s=tuple(time_s * factor for time_s in self.times_s))
+
+
+@final
+class ClosedLoop(BaseModel):
+    """Users who wait for the answer before they ask again: load follows response time, throughput = clients / (response + think).
+
+    Client i of n begins its first think i / n * `stagger_s` after the start of the run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["closed"] = "closed"
+    clients: Annotated[int, Field(ge=1)]
+    think: Distribution
+    """Time between an answer and the next request, in seconds."""
+    stagger_s: Seconds = 0.0
+
+    def thinks(self, rng: np.random.Generator, block: int = BLOCK) -> Iterator[float]:
+        """Endless think times in seconds, for all clients."""
+        return self.think.draw(rng, block)
+
+
+OpenLoop = Annotated[Poisson | Deterministic | Mmpp | Renewal | Trace, Field(discriminator="kind")]
+"""Any open loop, told apart by `kind`."""
+Arrivals = Annotated[Poisson | Deterministic | Mmpp | Renewal | Trace | ClosedLoop, Field(discriminator="kind")]
+"""Any open or closed loop, told apart by `kind`."""
