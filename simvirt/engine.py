@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from typing import Any, final
 
 import simpy
-from simpy.core import EmptySchedule, Infinity, StopSimulation
+from simpy.core import Infinity, StopSimulation
 from simpy.events import NORMAL, URGENT, Event
 
 __all__ = ["Engine", "Wakeup"]
@@ -23,11 +23,12 @@ class Wakeup(Event):
     """A reusable event that calls `action()` at the time last asked for.
 
     `at(t)` asks for one call at time t and replaces the time asked for before. Asking for an earlier time pushes
-    a second entry and the late one is ignored when it fires; asking for a later time costs nothing until the early entry
-    fires and looks again. Nothing is ever searched for or removed from the queue.
+    another entry; asking for a later time costs nothing until the earliest entry fires and looks again. Nothing is ever searched
+    for or removed from the queue, and every pending entry is remembered and used, so a far time asked for again and
+    again in between nearer ones stays one entry.
     """
 
-    __slots__ = ("action", "due", "queued")
+    __slots__ = ("action", "due", "pending")
 
     def __init__(self, engine: Engine, action: Callable[[], None]) -> None:
         super().__init__(engine)
@@ -36,16 +37,18 @@ class Wakeup(Event):
         self.action = action
         self.due = Infinity
         """When the action is wanted; infinity when it is not."""
-        self.queued = Infinity
-        """The earliest queue entry that is known to be pending."""
-        self.callbacks = [_fire]
+        self.pending = [Infinity]
+        """Times of the entries in the queue, the earliest last."""
+        self.callbacks = _FIRE
 
     def at(self, time: float) -> None:
         """Call the action at `time` (seconds, not before now) and at no other time."""
         self.due = time
-        if time < self.queued:
-            self.queued = time
+        if time < self.pending[-1]:
             engine = self.env
+            if not time >= engine._now:
+                raise ValueError(f"wake-up at {time} s is before the current simulation time of {engine._now} s")
+            self.pending.append(time)
             heappush(engine._queue, (time, NORMAL, next(engine._eid), self))
 
     def cancel(self) -> None:
@@ -54,24 +57,26 @@ class Wakeup(Event):
 
 
 def _fire(event: Any) -> None:
-    """Serve one queue entry of a wake-up: run the action, or look again if it is wanted later."""
-    wakeup: Wakeup = event
-    wakeup.callbacks = _FIRE
-    engine = wakeup.env
-    now = engine._now
-    if now != wakeup.queued:
-        return  # a stale entry: an earlier one was asked for and has been served
-    wakeup.queued = Infinity
+    """Callback for SimPy's own `step`, which has just taken the callbacks away."""
+    event.callbacks = _FIRE
+    _serve(event)
+
+
+_FIRE: list[Callable[[Any], None]] = [_fire]
+
+
+def _serve(wakeup: Wakeup) -> None:
+    """Serve the earliest queue entry of a wake-up: run the action, or look again if it is wanted later."""
+    pending = wakeup.pending
+    now = pending.pop()
     due = wakeup.due
     if due <= now:
         wakeup.due = Infinity
         wakeup.action()
-    elif due < Infinity:
-        wakeup.queued = due
+    elif due < pending[-1]:
+        pending.append(due)
+        engine = wakeup.env
         heappush(engine._queue, (due, NORMAL, next(engine._eid), wakeup))
-
-
-_FIRE: list[Callable[[Any], None]] = [_fire]
 
 
 class Engine(simpy.Environment):
@@ -90,24 +95,20 @@ class Engine(simpy.Environment):
         if until is None or isinstance(until, Event):
             return super().run(until)
         end = float(until)
-        if end <= self._now:
+        if not end > self._now:
             raise ValueError(f"until ({until}) must be greater than the current simulation time")
         stop = Event(self)
         stop._ok = True
         stop._value = None
-        heappush(self._queue, (end, URGENT, next(self._eid), stop))
-        stop.callbacks.append(StopSimulation.callback)  # type: ignore[union-attr]
-        queue, step = self._queue, super().step
+        stop.callbacks = [StopSimulation.callback]
+        queue, step, serve = self._queue, self.step, _serve
+        heappush(queue, (end, URGENT, next(self._eid), stop))
         try:
-            while True:
-                if not queue:
-                    raise EmptySchedule
-                head = queue[0]
-                event = head[3]
+            while True:  # the queue holds `stop`, so it is not empty
+                event = queue[0][3]
                 if event.__class__ is Wakeup:
-                    heappop(queue)
-                    self._now = head[0]
-                    _fire(event)
+                    self._now = heappop(queue)[0]
+                    serve(event)
                 else:
                     step()
         except StopSimulation as stopped:

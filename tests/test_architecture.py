@@ -43,6 +43,9 @@ WITHOUT_SIMPY = ("layers", "analysis", "reports")
 READS_THE_CLOCK = {"simvirt/experiment/manifest.py"}
 """Files that may read the date and the time: what they write is no result."""
 
+NAMES_SCRATCH_FILES = {"simvirt/metrics/tidy.py"}
+"""Files that may ask for a name nobody else has, for a file that is renamed when it is whole."""
+
 
 # --- Reading ---------------------------------------------------------------------------------------------------------
 
@@ -320,7 +323,7 @@ def test_the_reader_catches_clocks_and_global_generators(source: str, names: re.
     assert bool(forbidden(ast.parse(source), names)) == caught
 
 
-@pytest.mark.parametrize(("names", "allowed"), [(CLOCKS, READS_THE_CLOCK), (GENERATORS, set())], ids=["clocks", "generators"])
+@pytest.mark.parametrize(("names", "allowed"), [(CLOCKS, READS_THE_CLOCK), (GENERATORS, NAMES_SCRATCH_FILES)], ids=["clocks", "generators"])
 def test_a_run_depends_on_its_seed_alone(names: re.Pattern[str], allowed: set[str]) -> None:
     wrong = [
         f"{where}:{line} uses {name}"

@@ -52,7 +52,8 @@ def control_variate_interval(
     """Interval of a mean, sharpened by what the same replications measured of quantities whose mean is known.
 
     `controls` has one row per replication and one column per control (the mean interarrival time drawn, the mean service time
-    drawn). In the regression y = μ + Σ βₖ (cₖ - E[cₖ]) + ε the answer is the intercept μ, its standard error has n - 1 - k degrees of freedom.
+    drawn). In the regression y = μ + Σ βₖ (cₖ - E[cₖ]) + ε the answer is the intercept μ; its standard error has n - 1 - k
+    degrees of freedom.
     Controls that did not vary are left out. Assumes that values and controls are nearly jointly normal.
     Lavenberg & Welch, "A perspective on the use of control variables", Management Science 27 (1981).
     """
@@ -61,7 +62,7 @@ def control_variate_interval(
     columns = raw.reshape(y.size, -1) if raw.shape[:1] == (y.size,) else raw
     means = np.atleast_1d(np.asarray(known_means, dtype=np.float64))
     if y.ndim != 1 or columns.shape != (y.size, means.size):
-        raise ValueError(f"controls: shape {raw.shape}; one row for each of {y.size} values, one column for each of {means.size} known means")
+        raise ValueError(f"controls: shape {raw.shape}; a row for each of {y.size} values, a column for each of {means.size} known means")
     varies = np.ptp(columns, axis=0) != 0.0 if y.size else np.zeros(means.size, dtype=bool)
     design = np.column_stack([np.ones(y.size), (columns - means)[:, varies]])
     degrees = y.size - design.shape[1]
@@ -77,7 +78,7 @@ def control_variate_interval(
 
 def paired_p_value(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     """Two-sided p-value of the paired t test of E[a] = E[b]; NaN for fewer than two pairs, 1 when every pair is equal."""
-    from scipy.special import stdtr
+    from scipy.special import stdtr  # noqa: PLC0415 - slow to import
 
     x, y = _pairs(a, b)
     difference = x - y

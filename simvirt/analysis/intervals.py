@@ -130,7 +130,7 @@ def replications_needed(pilot: Interval, relative_half_width: float) -> int:
 
 def proportion_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Exact (Clopper-Pearson) interval of a probability, from `successes` in `n` trials; it covers at least as often as it says."""
-    from scipy.special import betaincinv
+    from scipy.special import betaincinv  # noqa: PLC0415 - slow to import
 
     _check_probability("confidence", confidence)
     if not 0 <= successes <= n or n < 1:
@@ -143,7 +143,7 @@ def proportion_interval(successes: int, n: int, confidence: float = 0.95) -> tup
 
 def student_t_quantile(confidence: float, degrees: int) -> float:
     """The t that a Student variable with `degrees` degrees of freedom stays within, on both sides, with probability `confidence`."""
-    from scipy.special import stdtrit  # scipy.stats would cost three times as much to import
+    from scipy.special import stdtrit  # noqa: PLC0415 - slow to import, scipy.stats three times as slow
 
     _check_probability("confidence", confidence)
     return float(stdtrit(degrees, (1.0 + confidence) / 2.0))

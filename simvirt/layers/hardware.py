@@ -9,7 +9,7 @@ from simvirt.demand import BlockRead, BlockWrite, DeviceReceive, DeviceSend, Int
 from simvirt.evidence import Cost
 from simvirt.layers.contract import AbstractLayer, Charge, Host, Lowered, Resource, charges
 
-__all__ = ["Disk", "Hardware", "Nic"]
+__all__ = ["Disk", "Hardware", "Idle", "Nic"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,21 @@ class Disk:
     bandwidth_bytes_per_s: Cost
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idle:
+    """How long a core takes to leave the idle state that it has sunk into: the longer it was idle, the deeper.
+
+    exit = shallow_exit_s below medium_residency_s, medium_exit_s below deep_residency_s, deep_exit_s beyond. Assumes an idle governor that picks the state
+    whose residency the idle period reaches.
+    """
+
+    shallow_exit_s: Cost
+    medium_residency_s: Cost
+    medium_exit_s: Cost
+    deep_residency_s: Cost
+    deep_exit_s: Cost
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware(AbstractLayer):
@@ -63,6 +78,7 @@ class Hardware(AbstractLayer):
     core_speed: Cost
     """Speed of one core relative to the reference core."""
     memory_bytes: Cost
+    idle: Idle
     nic: Nic
     disk: Disk
 

@@ -28,6 +28,8 @@ class Backend(StrEnum):
 class NetworkBackend:
     """The way of a packet between the physical card and a virtual one."""
 
+    receive_queues: Cost
+    """Interrupts of the physical card that can be handled at the same time."""
     interrupt_s: Cost
     """Taking the card's interrupt on an idle receive path."""
     host_receive_s: Cost

@@ -65,6 +65,8 @@ class Processes:
 class NetworkStack:
     """From the driver to the socket and back, without system calls."""
 
+    receive_queues: Cost
+    """Interrupts that can be handled at the same time: queues of the card, or of the virtual card."""
     interrupt_s: Cost
     """Taking one interrupt of an idle receive path; a busy path polls."""
     receive_s: Cost

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from simvirt.demand import Demand
 from simvirt.layers.contract import Charge, Context, Place, Resource, When
-from simvirt.layers.stack import FoldedCharge, Stack
+from simvirt.layers.stack import FoldedCharge, Processors, Stack
 
 __all__ = ["Amounts", "Part", "Path", "Step", "plan_path"]
 
@@ -58,8 +58,8 @@ class Step:
     """Due if the executor was idle."""
     notify: Amounts = Amounts()
     """Due if the executor of the next step is idle."""
-    idle: tuple[tuple[int, Amounts], ...] = ()
-    """Per layer whose virtual processor the step runs on: due if that processor was halted."""
+    idle: tuple[tuple[Processors, Amounts], ...] = ()
+    """Per kind of virtual processor that the step runs on: due if that processor was halted."""
     size_bytes: float = 0.0
 
 
@@ -89,7 +89,16 @@ def plan_path(stack: Stack, demand: Demand) -> Path:
     for key, run in groupby(stack.fold(demand), key=_executor):
         folded = list(run)
         steps += [_burst(stack, key[1], folded)] if key[0] is Resource.CPU else _devices(folded)
-    return Path(tuple(step for step in steps if _matters(step)))
+    steps = [step for step in steps if _matters(step)]
+    return Path(tuple(_still_awake(stack, before, step) for before, step in zip([None, *steps], steps, strict=False)))
+
+
+def _still_awake(stack: Stack, before: Step | None, step: Step) -> Step:
+    """A processor that has just worked for this request has not halted: it need not be woken for the next step."""
+    if before is None or before.resource is not Resource.CPU:
+        return step
+    awake = stack.processors(before.context)
+    return replace(step, idle=tuple((processors, amounts) for processors, amounts in step.idle if processors not in awake))
 
 
 def _executor(folded: FoldedCharge) -> tuple[Resource, Context]:
@@ -109,7 +118,7 @@ def _burst(stack: Stack, context: Context, folded: list[FoldedCharge]) -> Step:
         random=Amounts.of(f.charge for f in always if f.random),
         asleep=Amounts.of(f.charge for f in folded if f.charge.when is When.ASLEEP),
         notify=Amounts.of(f.charge for f in folded if f.charge.when is When.NEXT_ASLEEP),
-        idle=tuple((level, Amounts.of(stack.wake(level, context))) for level in stack.processor_levels(context)),
+        idle=tuple((p, Amounts.of(stack.wake(p.level, context))) for p in stack.processors(context)),
     )
 
 

@@ -12,7 +12,7 @@ from simvirt.errors import StackError
 from simvirt.layers.contract import CALLER, AbstractLayer, Charge, Context, Host, Item, Place, Placed, Resource, When
 from simvirt.layers.hardware import Hardware
 
-__all__ = ["APPLICATION", "FoldedCharge", "Stack"]
+__all__ = ["APPLICATION", "FoldedCharge", "Processors", "Stack", "misfit"]
 
 APPLICATION: Final = "application"
 """The name under which a workload's own instructions are charged."""
@@ -25,6 +25,14 @@ class FoldedCharge:
     charge: Charge
     random: bool
     """Whether the amount varies with the request's own factor (it descends from the workload's `Compute`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processors:
+    """Whose virtual processors: those that the layer at `level` gives to the tenant's virtual machine, or to a service VM."""
+
+    level: int
+    service_vm: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,13 +88,13 @@ class Stack:
         """The layer at or below `level` that schedules threads; the hardware stands for a machine without one."""
         return next((i for i in range(level, 0, -1) if self.layers[i].schedules_threads), 0)
 
-    def processor_levels(self, context: Context) -> tuple[int, ...]:
-        """The layers, lowest first, on whose virtual processors work in a context runs."""
+    def processors(self, context: Context) -> tuple[Processors, ...]:
+        """The virtual processors, lowest first, on which work in a context runs."""
         top = self._scheduled_by(context)
-        levels = [i for i in range(1, top) if self.layers[i].provides_processors]
+        own = [Processors(i) for i in range(1, top) if self.layers[i].provides_processors]
         if context.place is Place.SERVICE_VM:
-            levels.append(context.level)
-        return tuple(levels)
+            own.append(Processors(context.level, context.name))
+        return tuple(own)
 
     def _scheduled_by(self, context: Context) -> int:
         if context.place is Place.CALLER:

@@ -20,7 +20,7 @@ _FIRST_BLOCK: Final = 256
 """A recorder that sees little stays small; the block doubles each time it fills."""
 
 
-class _Flush(Exception):
+class _Flush(Exception):  # noqa: N818 - a request, not an error
     """Told to the collecting generator: fold what you hold."""
 
 
@@ -137,8 +137,8 @@ class Level:
 
     def mean(self, now: float) -> float:
         """Time average since the last restart; NaN when no time has passed."""
-        duration_s = now - self._start
-        return self.integral(now) / duration_s if duration_s > 0.0 else math.nan
+        area, duration_s = self.integral(now), now - self._start
+        return area / duration_s if duration_s > 0.0 else math.nan
 
     def restart(self, now: float) -> None:
         """Measure from `now` on; the level stays what it is."""

@@ -49,7 +49,7 @@ class Row:
 
 def tidy_frame(rows: Iterable[Row]) -> pd.DataFrame:
     """The sorted table of all rows: factor columns, then replication, entity, metric, unit, value, error."""
-    import pandas as pd
+    import pandas as pd  # noqa: PLC0415 - slow to import
 
     given = list(rows)
     factors = _factor_columns(given)

@@ -11,6 +11,7 @@ import statistics
 import time
 from array import array
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import simpy
 
@@ -20,7 +21,7 @@ from simvirt.resources.disk import Disk
 from simvirt.resources.nic import Link
 from simvirt.workloads.arrivals import Poisson
 from simvirt.workloads.distributions import Exponential
-from simvirt.workloads.sources import OpenSource
+from simvirt.workloads.sources import OpenSource, Start
 
 REQUESTS = 200_000
 ROUNDS = 5
@@ -51,61 +52,90 @@ def plain(servers: int) -> array[float]:
     return responses
 
 
-def on_link(servers: int) -> array[float]:
-    """Response times of M/M/1: a link of 1 byte per second, whose service time is the size."""
-    assert servers == 1
-    engine, streams, responses = Engine(), Streams(1), array("d")
-    link = Link(engine, 1.0, 1.0)
-    services = Exponential(mean=1.0).draw(streams.stream("service"))
-    send, draw = link.send, services.__next__
+def link_called_back() -> array[float]:
+    """M/M/1 on a link of 1 byte per second, whose service time is the size; each departure calls the path on."""
+    engine, draw, gaps, responses = parts(1)
+    send, append = Link(engine, 1.0, 1.0).send, responses.append
 
     def record(arrival: float) -> None:
-        responses.append(engine._now - arrival)
+        append(engine._now - arrival)
 
     def start(arrival: float) -> None:
         send(0.0, draw(), record, arrival)
 
-    OpenSource(engine, Poisson(rate_per_s=LOAD).gaps(streams.stream("arrivals")), start)
-    engine.run(until=REQUESTS / LOAD)
-    return responses
+    return run(engine, gaps, start, 1, responses)
 
 
-def on_disk(servers: int) -> array[float]:
-    """Response times of M/M/servers: a disk with as many channels."""
-    engine, streams, responses = Engine(), Streams(1), array("d")
-    disk = Disk(engine, servers)
-    services = Exponential(mean=1.0).draw(streams.stream("service"))
-    submit, draw = disk.submit, services.__next__
+def link_reserved() -> array[float]:
+    """The same as the last station of a path: the departure is known on arrival."""
+    engine, draw, gaps, responses = parts(1)
+    reserve, append = Link(engine, 1.0, 1.0).reserve, responses.append
+
+    def start(arrival: float) -> None:
+        append(reserve(0.0, draw()) - arrival)
+
+    return run(engine, gaps, start, 1, responses)
+
+
+def disk_called_back(channels: int) -> array[float]:
+    """M/M/channels on a disk; each completion calls the path on."""
+    engine, draw, gaps, responses = parts(channels)
+    submit, append = Disk(engine, channels).submit, responses.append
 
     def record(arrival: float) -> None:
-        responses.append(engine._now - arrival)
+        append(engine._now - arrival)
 
     def start(arrival: float) -> None:
         submit(draw(), record, arrival)
 
-    OpenSource(engine, Poisson(rate_per_s=LOAD * servers).gaps(streams.stream("arrivals")), start)
+    return run(engine, gaps, start, channels, responses)
+
+
+def disk_reserved(channels: int) -> array[float]:
+    """The same as the last station of a path: the completion is known on arrival."""
+    engine, draw, gaps, responses = parts(channels)
+    reserve, append = Disk(engine, channels).reserve, responses.append
+
+    def start(arrival: float) -> None:
+        append(reserve(draw()) - arrival)
+
+    return run(engine, gaps, start, channels, responses)
+
+
+def parts(servers: int) -> tuple[Engine, Callable[[], float], Iterator[float], array[float]]:
+    """An engine, draws of service times, inter-arrival times, and a place for the response times."""
+    streams = Streams(1)
+    draw = Exponential(mean=1.0).draw(streams.stream("service")).__next__
+    return Engine(), draw, Poisson(rate_per_s=LOAD * servers).gaps(streams.stream("arrivals")), array("d")
+
+
+def run(engine: Engine, gaps: Iterator[float], start: Start, servers: int, responses: array[float]) -> array[float]:
+    OpenSource(engine, gaps, start)
     engine.run(until=REQUESTS / (LOAD * servers))
     return responses
 
 
-def requests_per_cpu_second(model: Callable[[int], array[float]], servers: int) -> float:
+def requests_per_cpu_second(model: Callable[[], array[float]]) -> float:
     began = time.process_time()
-    responses = model(servers)
+    responses = model()
     return len(responses) / (time.process_time() - began)
 
 
-def compare(title: str, model: Callable[[int], array[float]], servers: int) -> None:
+def compare(title: str, servers: int, model: Callable[[], array[float]]) -> None:
     """Print rates and their ratio over alternating rounds."""
-    rounds = [(requests_per_cpu_second(plain, servers), requests_per_cpu_second(model, servers)) for _ in range(ROUNDS)]
+    rounds = [(requests_per_cpu_second(partial(plain, servers)), requests_per_cpu_second(model)) for _ in range(ROUNDS)]
     ratios = sorted(ours / theirs for theirs, ours in rounds)
     theirs, ours = (statistics.median(rates) for rates in zip(*rounds, strict=True))
     print(
-        f"{title:16} plain {theirs / 1e3:6.0f} k/s  simvirt {ours / 1e3:6.0f} k/s  "
-        f"ratio {statistics.median(ratios):5.1f} [{ratios[0]:.1f}, {ratios[-1]:.1f}]"
+        f"M/M/{servers} {title:20} plain {theirs / 1e3:4.0f} k/s  simvirt {ours / 1e3:5.0f} k/s  "
+        f"ratio {statistics.median(ratios):4.1f} [{ratios[0]:.1f}, {ratios[-1]:.1f}]"
     )
 
 
 if __name__ == "__main__":
-    compare("M/M/1 on a link", on_link, 1)
-    compare("M/M/1 on a disk", on_disk, 1)
-    compare("M/M/8 on a disk", on_disk, 8)
+    compare("link, called back", 1, link_called_back)
+    compare("link, reserved", 1, link_reserved)
+    compare("disk, called back", 1, partial(disk_called_back, 1))
+    compare("disk, reserved", 1, partial(disk_reserved, 1))
+    compare("disk, called back", 8, partial(disk_called_back, 8))
+    compare("disk, reserved", 8, partial(disk_reserved, 8))

@@ -172,13 +172,11 @@ class _Pool(_Node):
         return self.runnable
 
     def sync(self, now: float) -> None:
-        cohort = self.cohort
-        if cohort is None:
-            return
-        divider = self.divider
+        divider, cohort = self.divider, self.cohort
         assert divider is not None
         divider.sync(now)
-        self.follow(divider.clock(cohort))
+        if cohort is not None:
+            self.follow(divider.clock(cohort))
 
     def follow(self, clock: float) -> None:
         """Move virtual time to where the cohort's clock is; never past the first completion, and exactly there when it is due."""
@@ -244,12 +242,9 @@ class _Divider(_Node):
         divider = self.divider
         if divider is None:
             base = now
-        elif self.cohort is None:
-            self.now = now
-            return
         else:
             divider.sync(now)
-            base = divider.clock(self.cohort)
+            base = self.at if self.cohort is None else divider.clock(self.cohort)
         self.now = now
         passed = base - self.at
         if passed > 0.0:
@@ -369,11 +364,29 @@ class _Divider(_Node):
                 child.sync(self.now)
                 child.solve(child_pace)
                 child.plan()
-        if self.divider is not None:
+        above = self.divider
+        if above is not None:
             if len(cohorts) > 1 or self.followers:
-                self.divider.followers[self] = None
+                self._be_followed(above)
             else:
-                self.divider.followers.pop(self, None)
+                above.followers.pop(self, None)
+
+    def solve_path(self) -> None:
+        """Solve the dividers from the root down to this one."""
+        above = self.divider
+        if above is None:
+            self.solve(1.0)
+            return
+        above.solve_path()
+        if self.cohort is not None:
+            self.solve(above.pace_of(self.cohort))
+
+    def _be_followed(self, above: _Divider) -> None:
+        """Ask to be solved again with the level above, and with every level above that."""
+        if self not in above.followers:
+            above.followers[self] = None
+            if above.divider is not None:
+                above._be_followed(above.divider)
 
     def pace_of(self, cohort: _Cohort) -> float:
         """Growth of a cohort's clock per second."""
@@ -525,9 +538,16 @@ class FluidGroup(AbstractGroup):
 
 @final
 class FluidScheduler(AbstractScheduler):
-    """Fluid sharing of the cores of one machine. One wake-up serves the whole tree, at the earliest completion."""
+    """Fluid sharing of the cores of one machine. One wake-up serves the whole tree, at the earliest completion.
 
-    __slots__ = ("_changed", "_engine", "_groups", "_orders", "_pool", "_root", "_serving", "_stamps", "_wakeup", "cores", "name", "share")
+    While only one pool right below the root has runnable threads it runs *alone*, outside the tree: each thread gets
+    min(1, min(cores, processors, cap_cores) / runnable) cores, and virtual time follows real time. It joins the tree when another one starts.
+    """
+
+    __slots__ = (
+        "_alone", "_alone_busy_s", "_alone_cores", "_alone_pace", "_alone_runnable_s", "_changed", "_engine", "_groups", "_orders",
+        "_pool", "_root", "_serving", "_stamps", "_wakeup", "cores", "name", "share",
+    )  # fmt: skip
 
     def __init__(self, engine: Engine, cores: int) -> None:
         if cores < 1:
@@ -543,8 +563,15 @@ class FluidScheduler(AbstractScheduler):
         self._pool = _Pool(self._root, Share())
         self._groups: list[FluidGroup] = []
         self._changed: list[_Pool] = []
+        """Pools whose threads changed since rates were last worked out."""
         self._serving = False
         self._wakeup = engine.wakeup(self._serve)
+        self._alone: _Pool | None = None
+        self._alone_cores = 0.0
+        self._alone_pace = 0.0
+        """Cores per thread."""
+        self._alone_busy_s = self._alone_runnable_s = 0.0
+        """What of the accounts of the pool that runs alone is already in those of the root."""
 
     # ---- the tree ----
 
@@ -565,6 +592,8 @@ class FluidScheduler(AbstractScheduler):
     def divide(self, pool: _Pool, share: Share) -> _Divider:
         """Put a divider with the share of a group between the group's pool and its parent, whatever runs in the pool now."""
         now = self._engine.now
+        if pool is self._alone:
+            self._join()
         pool.sync(now)
         pool.integrate(now)
         divider = _Divider(pool.divider, share, self._stamps)
@@ -574,13 +603,13 @@ class FluidScheduler(AbstractScheduler):
         pool.change(-runnable, now)
         pool.divider = divider
         pool.adopt(Share())
-        if runnable:
-            pool.change(runnable, now)
-            self._settle([pool])
+        pool.change(runnable, now)
+        self._note(pool)
         return divider
 
     def has_idle_processor(self) -> bool:
-        return self._root.runnable < self.cores
+        busy = self._root if self._alone is None else self._alone
+        return busy.runnable < self.cores
 
     # ---- accounts ----
 
@@ -589,18 +618,24 @@ class FluidScheduler(AbstractScheduler):
 
     def account_of(self, node: _Node) -> CpuAccount:
         """Time integrals of one node, up to now."""
-        now = self._engine.now
-        node.sync(now)
-        node.integrate(now)
+        self._bring(node)
         return CpuAccount(busy_s=node.busy_s, entitled_s=node.entitled_s, runnable_s=node.runnable_s)
 
     def restart(self) -> None:
-        now = self._engine.now
         for node in (self._root, *(group._node for group in self._groups)):
-            node.sync(now)
-            node.integrate(now)
-            node.since = now
+            self._bring(node)
             node.busy_s = node.entitled_s = node.runnable_s = 0.0
+        if self._alone is not None:
+            self._alone_busy_s, self._alone_runnable_s = self._alone.busy_s, self._alone.runnable_s
+
+    def _bring(self, node: _Node) -> None:
+        """Bring the account of one node up to date."""
+        now = self._engine.now
+        if self._alone is not None:
+            self._credit(self._alone)
+        node.sync(now)
+        node.integrate(now)
+        node.since = now
 
     # ---- running ----
 
@@ -608,56 +643,151 @@ class FluidScheduler(AbstractScheduler):
         """Let a thread be runnable from now on, with `cpu_s` seconds of work."""
         now = self._engine._now
         pool = thread.pool
-        pool.sync(now)
+        alone = self._alone
+        if pool is not alone:
+            if alone is None:
+                if not self._root.runnable:
+                    self._isolate(pool)
+            elif alone.runnable:
+                self._join()
+            else:
+                self._isolate(pool)
+            alone = self._alone
         thread.order = order = next(self._orders)
-        heappush(pool.heap, (pool.virtual + cpu_s, order, thread))
-        pool.change(1, now)
-        if self._serving:
-            self._changed.append(pool)
+        if pool is alone:
+            self._advance(pool, now)
+            heappush(pool.heap, (pool.virtual + cpu_s, order, thread))
+            pool.runnable += 1
+            if not self._serving:
+                self._aim(pool, now)
         else:
-            self._settle([pool])
+            pool.sync(now)
+            heappush(pool.heap, (pool.virtual + cpu_s, order, thread))
+            pool.change(1, now)
+            self._note(pool)
 
     def _serve(self) -> None:
         """Wake-up: take out what has been served, tell the callers in order of start, then look for the next completion."""
         now = self._engine._now
-        self._root.sync(now)
-        finished: list[FluidThread] = []
-        self._root.collect(finished, now)
-        changed = self._changed = [thread.pool for thread in finished]
+        alone = self._alone
+        if alone is not None:
+            finished = self._take(alone, now)
+        else:
+            finished = []
+            self._root.sync(now)
+            self._root.collect(finished, now)
+            self._changed.extend([thread.pool for thread in finished])
         if len(finished) > 1:
             finished.sort(key=_by_order)
         self._serving = True
         try:
             for thread in finished:
-                done, argument = thread.done, thread.argument
+                done = thread.done
                 assert done is not None
                 thread.done = None
-                done(argument)
+                done(thread.argument)
         finally:
             self._serving = False
-            self._settle(changed)
+            if self._alone is None:
+                self._settle()
+            else:
+                self._aim(self._alone, now)
 
-    def _settle(self, changed: list[_Pool]) -> None:
+    # ---- one pool alone ----
+
+    def _isolate(self, pool: _Pool) -> None:
+        """Let a pool right below the root run alone; nothing is runnable."""
+        if self._alone is not None:
+            self._part(self._alone)
+        if pool.divider is self._root:
+            pool.since = self._engine._now
+            self._alone = pool
+            self._alone_cores = min(self.cores, pool.processors, pool.cap_cores)
+            self._alone_busy_s, self._alone_runnable_s = pool.busy_s, pool.runnable_s
+
+    def _join(self) -> None:
+        """Move the pool that runs alone into the tree."""
+        pool = self._alone
+        assert pool is not None
+        self._part(pool)
+        runnable, pool.runnable = pool.runnable, 0
+        pool.change(runnable, pool.since)
+        self._note(pool)
+
+    def _part(self, pool: _Pool) -> None:
+        """Stop running this pool alone."""
+        self._credit(pool)
+        pool.maximum = 0.0
+        self._alone = None
+
+    def _credit(self, pool: _Pool) -> None:
+        """Bring the account of the root up to date with that of the pool that runs alone."""
+        now, root = self._engine._now, self._root
+        self._advance(pool, now)
+        busy_s = pool.busy_s - self._alone_busy_s
+        root.busy_s += busy_s
+        root.entitled_s += busy_s
+        root.runnable_s += pool.runnable_s - self._alone_runnable_s
+        root.now = root.at = root.since = now
+        self._alone_busy_s, self._alone_runnable_s = pool.busy_s, pool.runnable_s
+
+    def _advance(self, pool: _Pool, now: float) -> None:
+        """Bring the pool that runs alone up to date; virtual time never passes its first completion."""
+        elapsed = now - pool.since
+        runnable = pool.runnable
+        pool.since = now
+        if runnable and elapsed > 0.0:
+            progress = self._alone_pace * elapsed
+            pool.busy_s += progress * runnable
+            pool.entitled_s += pool.maximum * elapsed
+            pool.runnable_s += runnable * elapsed
+            virtual, first = pool.virtual + progress, pool.heap[0][0]
+            pool.virtual = virtual if virtual < first else first
+
+    def _take(self, pool: _Pool, now: float) -> list[FluidThread]:
+        """Take out the threads of the pool that runs alone that have just been served."""
+        self._advance(pool, now)
+        heap = pool.heap
+        pool.virtual = virtual = heap[0][0]
+        finished = [heappop(heap)[2]]
+        while heap and heap[0][0] <= virtual:
+            finished.append(heappop(heap)[2])
+        pool.runnable = len(heap)
+        if not heap:
+            pool.virtual = 0.0
+        return finished
+
+    def _aim(self, pool: _Pool, now: float) -> None:
+        """Work out the rate of the pool that runs alone and when it completes something next."""
+        runnable = pool.runnable
+        if not runnable:
+            self._wakeup.cancel()
+            return
+        pool.maximum = min(runnable, pool.processors, pool.cap_cores)
+        cores = self._alone_cores
+        self._alone_pace = pace = 1.0 if runnable <= cores else cores / runnable
+        self._wakeup.at(now + (pool.heap[0][0] - pool.virtual) / pace)
+
+    # ---- the whole tree ----
+
+    def _note(self, pool: _Pool) -> None:
+        """Have rates worked out again: at once, or after the callers have been told."""
+        self._changed.append(pool)
+        if not self._serving:
+            self._settle()
+
+    def _settle(self) -> None:
         """Rates from the root down, next completions from the changed pools up, and the wake-up."""
         root = self._root
-        for pool in changed:
-            self._solve(pool.divider)
+        for pool in self._changed:
+            assert pool.divider is not None
+            pool.divider.solve_path()
             node: _Node | None = pool
             while node is not None:
                 node.plan()
                 node = node.divider
+        self._changed.clear()
         if root.key < inf:
             self._wakeup.at(root.key)
         else:
             self._wakeup.cancel()
-
-    def _solve(self, divider: _Divider | None) -> None:
-        if divider is None:
-            return
-        above = divider.divider
-        if above is None:
-            divider.solve(1.0)
-        else:
-            self._solve(above)
-            if divider.cohort is not None:
-                divider.solve(above.pace_of(divider.cohort))

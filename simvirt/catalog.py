@@ -1,0 +1,158 @@
+"""Finds profiles, builds what they describe, and refuses what has no evidence.
+
+A profile is a TOML file in one of five folders: `references`, `hardware`, `layers`, `platforms`, `workloads`. A user's own folder with the same
+layout adds to the built-in ones; a profile of the same name takes its place.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from importlib import resources
+from importlib.resources.abc import Traversable
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from simvirt.errors import CatalogError, nearest
+from simvirt.evidence import Cost, Reference
+from simvirt.layers.contract import AbstractLayer, costs_of, map_costs
+from simvirt.layers.hardware import Hardware
+from simvirt.layers.stack import Stack
+from simvirt.profile_reader import Platform, build_layer, build_platform, build_workload
+from simvirt.workloads.profile import Workload
+
+__all__ = ["Catalog", "Platform"]
+
+
+class Catalog:
+    """The profiles of one or more folders."""
+
+    def __init__(self, *folders: Traversable) -> None:
+        self._folders = folders
+
+    @classmethod
+    def builtin(cls, *extra: Path) -> Catalog:
+        """The profiles that come with simvirt, and those of further folders."""
+        missing = [f"{folder}: no such folder of profiles" for folder in extra if not folder.is_dir()]
+        if missing:
+            raise CatalogError(missing)
+        return cls(resources.files("simvirt") / "profiles", *extra)
+
+    def names(self, kind: str) -> tuple[str, ...]:
+        """Names of the profiles of one kind (`hardware`, `layers`, `platforms`, `workloads`), sorted."""
+        return tuple(sorted(self._files(kind)))
+
+    @cached_property
+    def references(self) -> Mapping[str, Reference]:
+        """Every publication that numbers are taken from."""
+        found: dict[str, Reference] = {}
+        for name in self.names("references"):
+            for key, entry in self._read("references", name).items():
+                try:
+                    found[key] = Reference(key=key, **entry)
+                except TypeError as error:
+                    raise CatalogError([f"references/{name}.toml, {key}: {error}"]) from None
+        return found
+
+    def layer(self, name: str) -> AbstractLayer:
+        """A layer by name, its costs as published."""
+        return self._layer("layers", name)
+
+    def hardware(self, name: str) -> Hardware:
+        """A machine by name."""
+        machine = self._layer("hardware", name)
+        if not isinstance(machine, Hardware):
+            raise CatalogError([f"hardware/{name}.toml: kind is {machine.kind!r}; a machine has kind 'hardware'"])
+        return machine
+
+    def _layer(self, folder: str, name: str) -> AbstractLayer:
+        return build_layer(name, self._inherited(folder, name), f"{folder}/{name}", self.references)
+
+    def platform(self, name: str) -> Platform:
+        """A platform by name."""
+        return build_platform(name, self._read("platforms", name))
+
+    def workload(self, name: str) -> Workload:
+        """A workload by name."""
+        return build_workload(name, self._inherited("workloads", name), self.references)
+
+    def stack(self, platform: str, machine: str | None = None, overrides: Mapping[str, float | str] | None = None) -> Stack:
+        """The layers of a platform on a machine, costs resolved for its clock.
+
+        An override names a cost as `layer.field` and gives a value in the cost's own unit, or the word low or high for that end of
+        its range. Raises CatalogError or StackError.
+        """
+        chosen = self.platform(platform)
+        below = self.hardware(machine or chosen.machine)
+        layers = [below, *map(self.layer, chosen.layers)]
+        changed = _override(layers, dict(overrides or {}))
+        bottom = changed[0]
+        assert isinstance(bottom, Hardware)
+        return Stack(tuple(layer.on(bottom.clock_hz.si) for layer in changed))
+
+    def _files(self, kind: str) -> dict[str, Traversable]:
+        found: dict[str, Traversable] = {}
+        for folder in self._folders:
+            place = folder / kind
+            if place.is_dir():
+                found |= {file.name.removesuffix(".toml"): file for file in place.iterdir() if file.name.endswith(".toml")}
+        return found
+
+    def _read(self, kind: str, name: str) -> dict[str, Any]:
+        files = self._files(kind)
+        if name not in files:
+            word = {"hardware": "machine", "layers": "layer", "platforms": "platform", "workloads": "workload"}.get(kind, kind)
+            raise CatalogError([f"{word} {name!r} is unknown; {nearest(name, files)}"])
+        try:
+            return tomllib.loads(files[name].read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise CatalogError([f"{kind}/{name}.toml: {error}"]) from None
+        except OSError as error:
+            raise CatalogError([f"{kind}/{name}.toml: {error.strerror}"]) from None
+
+    def _inherited(self, kind: str, name: str, heirs: tuple[str, ...] = ()) -> dict[str, Any]:
+        """A profile with what it takes over from the one that it extends."""
+        if name in heirs:
+            raise CatalogError([f"{kind}/{name}.toml: extends itself by way of {' -> '.join((*heirs, name))}"])
+        own = self._read(kind, name)
+        parent = own.pop("extends", None)
+        return own if parent is None else _merged(self._inherited(kind, parent, (*heirs, name)), own)
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Own entries over inherited ones; a table with a `value` is one cost and replaces the other whole."""
+    result = dict(base)
+    for key, value in own.items():
+        below = result.get(key)
+        both = isinstance(value, dict) and isinstance(below, dict) and "value" not in value
+        result[key] = _merged(below, value) if both and isinstance(below, dict) else value
+    return result
+
+
+def _override(layers: Iterable[AbstractLayer], overrides: dict[str, float | str]) -> tuple[AbstractLayer, ...]:
+    """Layers with the costs that a scenario sets by hand."""
+    layers = tuple(layers)
+    paths = sorted({f"{layer.name}.{field}" for layer in layers for field, _ in costs_of(layer)})
+    problems = list(_bad_overrides(overrides, paths))
+    if problems:
+        raise CatalogError(problems)
+
+    def change(layer: AbstractLayer, field: str, cost: Cost) -> Cost:
+        wanted = overrides.get(f"{layer.name}.{field}")
+        if wanted is None:
+            return cost
+        return cost.at("low" if wanted == "low" else "high") if isinstance(wanted, str) else cost.overridden(float(wanted))
+
+    return tuple(map_costs(layer, lambda field, cost, layer=layer: change(layer, field, cost)) for layer in layers)  # type: ignore[misc]
+
+
+def _bad_overrides(overrides: Mapping[str, float | str], paths: list[str]) -> Iterator[str]:
+    for path, wanted in sorted(overrides.items()):
+        if path not in paths:
+            yield f"override.{path}: no such cost in this stack; {nearest(path, paths)}"
+        elif isinstance(wanted, str) and wanted not in ("low", "high"):
+            yield f"override.{path}: {wanted!r}; a number in the cost's own unit, or low or high"
+        elif not isinstance(wanted, str) and not 0 <= wanted < inf:
+            yield f"override.{path}: {wanted}; a finite number, at least 0"

@@ -1,0 +1,266 @@
+"""Builds layers, platforms and workloads from the tables of their profiles; every mistake in a profile is reported at once."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from enum import StrEnum
+from functools import cache
+from math import inf
+from typing import Any, Final, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+import simvirt.layers
+from simvirt import demand as vocabulary
+from simvirt.demand import Compute, Demand, Interface, Operation, OsOperation, Receive, Wake
+from simvirt.errors import CatalogError, nearest
+from simvirt.evidence import Cost, Grade, Reference, dimension_of_field, dimension_of_unit
+from simvirt.layers.contract import AbstractLayer
+from simvirt.workloads.distributions import Distribution
+from simvirt.workloads.profile import RequestClass, Workload
+
+__all__ = ["REFERENCE_CLOCK_HZ", "Platform", "build_layer", "build_platform", "build_workload"]
+
+REFERENCE_CLOCK_HZ: Final = 2.5e9
+"""Clock of the reference core, on which workloads state their compute."""
+
+Problems = list[str]
+Table = Mapping[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """A named way of running things: layers above a machine, and which of them tenants share."""
+
+    name: str
+    summary: str
+    family: str
+    """What it is compared as: native, type1, type2, container, container_in_vm, microvm, sandbox, nested."""
+    layers: tuple[str, ...]
+    """Names of layers above the hardware, lowest first."""
+    shared: str
+    """The highest layer of which all tenants have one instance together."""
+    machine: str
+    """The hardware that it is shown on unless another is asked for."""
+
+
+FAMILIES: Final = ("native", "type1", "type2", "container", "container_in_vm", "microvm", "sandbox", "nested")
+
+
+@cache
+def _layer_kinds() -> Mapping[str, type[AbstractLayer]]:
+    """The final classes of layers by the word that profiles use, found in the modules of `simvirt.layers`."""
+    for module in pkgutil.iter_modules(simvirt.layers.__path__):
+        importlib.import_module(f"simvirt.layers.{module.name}")
+    return {cls.kind: cls for cls in AbstractLayer.__subclasses__()}
+
+
+def build_layer(name: str, table: dict[str, Any], path: str, references: Mapping[str, Reference]) -> AbstractLayer:
+    problems: Problems = []
+    kinds = _layer_kinds()
+    kind = table.pop("kind", None)
+    if kind not in kinds:
+        raise CatalogError([f"{path}: kind {kind!r} is unknown; {nearest(str(kind), kinds)}"])
+    costs = table.pop("cost", {})
+    built = _build_part(kinds[kind], {"name": name, **table}, costs, path, references, problems)
+    if problems or built is None:
+        raise CatalogError(problems)
+    return built
+
+
+def _build_part(cls: type[T], plain: Table, costs: Table, path: str, references: Mapping[str, Reference], problems: Problems) -> T | None:
+    """Build a layer, or a part of one, from its plain entries and its costs; note every problem."""
+    hints = get_type_hints(cls)
+    values: dict[str, Any] = {}
+    before = len(problems)
+    declared = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    for field in declared:
+        hint = hints[field]
+        if hint is Cost:
+            cost = _build_cost(costs.get(field), field, f"{path}.{field}", references, problems)
+            if cost is not None:
+                values[field] = cost
+        elif isinstance(hint, type) and is_dataclass(hint) and hint is not Interface:
+            values[field] = _build_part(hint, {}, costs.get(field, {}), f"{path}.{field}", references, problems)
+        elif field in plain:
+            values[field] = _build_plain(plain[field], hint, f"{path}.{field}", problems)
+        elif not _is_optional(hint):
+            problems.append(f"{path}.{field}: missing; give it a value")
+    for unknown in sorted({*plain, *costs} - {*declared, "comment"}):
+        problems.append(f"{path}.{unknown}: not a field of this kind of layer; {nearest(unknown, declared)}")
+    return cls(**values) if len(problems) == before else None
+
+
+def _is_optional(hint: Any) -> bool:
+    return type(None) in getattr(hint, "__args__", ())
+
+
+def _build_plain(value: Any, hint: Any, path: str, problems: Problems) -> Any:
+    """A word, an interface or a choice."""
+    if hint is Interface or Interface in getattr(hint, "__args__", ()):
+        try:
+            return Interface.parse(str(value))
+        except ValueError as error:
+            problems.append(f"{path}: {error}")
+            return None
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        choices = [str(member.value) for member in hint]
+        if value in choices:
+            return hint(value)
+        problems.append(f"{path}: {value!r} is none of {', '.join(choices)}; {nearest(str(value), choices)}")
+        return None
+    if not isinstance(value, str):
+        problems.append(f"{path}: {value!r} is not text")
+    return value
+
+
+_COST_KEYS: Final = {f.name for f in fields(Cost)} - {"path"}
+
+
+def _build_cost(entry: Any, field: str, path: str, references: Mapping[str, Reference], problems: Problems) -> Cost | None:
+    if not isinstance(entry, dict):
+        problems.append(f"{path}: no cost given; write value, unit, low, high, source, where and grade")
+        return None
+    missing = sorted(_COST_KEYS - entry.keys() - {"clock_hz", "derivation"})
+    unknown = sorted(entry.keys() - _COST_KEYS)
+    wrong = [key for key in ("value", "low", "high", "clock_hz") if isinstance(entry.get(key, 0.0), bool | str)]
+    if missing or unknown or wrong:
+        problems += [f"{path}: evidence lacks {key!r}" for key in missing]
+        problems += [f"{path}.{key}: not a part of a cost; {nearest(key, _COST_KEYS)}" for key in unknown]
+        problems += [f"{path}.{key}: {entry[key]!r} is not a number; the unit has its own entry" for key in wrong]
+        return None
+    if entry["grade"] not in list(Grade):
+        problems.append(f"{path}.grade: {entry['grade']!r} is none of {', '.join(Grade)}")
+        return None
+    try:
+        cost = Cost(**{**entry, "grade": Grade(entry["grade"]), "path": path})
+    except CatalogError as error:
+        problems += error.problems
+        return None
+    allowed, dimension = dimension_of_field(field), dimension_of_unit(cost.unit)
+    if dimension not in allowed:
+        problems.append(f"{path}.unit: {cost.unit!r} measures {dimension}; {field} is a {' or '.join(allowed)}")
+        return None
+    if cost.source not in references:
+        problems.append(f"{path}.source: {cost.source!r} is not in the references; {nearest(cost.source, references)}")
+        return None
+    return cost
+
+
+_PLATFORM_KEYS: Final = {f.name for f in fields(Platform)} - {"name"}
+
+
+def build_platform(name: str, table: dict[str, Any]) -> Platform:
+    path = f"platforms/{name}"
+    problems = [f"{path}.{key}: missing" for key in sorted(_PLATFORM_KEYS - table.keys())]
+    problems += [f"{path}.{key}: not a part of a platform; {nearest(key, _PLATFORM_KEYS)}" for key in sorted(table.keys() - _PLATFORM_KEYS)]
+    if not problems:
+        if table["family"] not in FAMILIES:
+            problems.append(f"{path}.family: {table['family']!r} is none of {', '.join(FAMILIES)}")
+        if not table["layers"]:
+            problems.append(f"{path}.layers: empty; a platform has at least an operating system")
+        elif table["shared"] not in table["layers"]:
+            problems.append(f"{path}.shared: {table['shared']!r} is none of its layers {', '.join(table['layers'])}")
+    if problems:
+        raise CatalogError(problems)
+    return Platform(**{**table, "name": name, "layers": tuple(table["layers"])})
+
+
+_WORKLOAD_KEYS: Final = ("summary", "requires", "threads", "factor", "factor_evidence", "request")
+
+
+def build_workload(name: str, table: dict[str, Any], references: Mapping[str, Reference]) -> Workload:
+    path = f"workloads/{name}"
+    problems = [f"{path}.{key}: missing" for key in _WORKLOAD_KEYS if key not in table]
+    problems += [f"{path}.{key}: not a part of a workload; {nearest(key, _WORKLOAD_KEYS)}" for key in table if key not in _WORKLOAD_KEYS]
+    if problems:
+        raise CatalogError(problems)
+    _check_factor_evidence(table["factor_evidence"], f"{path}.factor_evidence", references, problems)
+    requests = [_build_request(entry, f"{path}.request[{i}]", references, problems) for i, entry in enumerate(table["request"])]
+    factor = _build_factor(table["factor"], f"{path}.factor", problems)
+    interface = _build_plain(table["requires"], Interface, f"{path}.requires", problems)
+    threads = table["threads"]
+    if not isinstance(threads, int) or threads < 0:
+        problems.append(f"{path}.threads: {threads!r}; a whole number, at least 1, or 0 for one per request")
+    if not requests:
+        problems.append(f"{path}.request: none; give at least one class of requests")
+    if problems:
+        raise CatalogError(problems)
+    assert factor is not None
+    return Workload(
+        name=name,
+        summary=table["summary"],
+        requires=interface,
+        threads=threads or inf,
+        factor=factor,
+        requests=tuple(r for r in requests if r is not None),
+    )
+
+
+def _check_factor_evidence(entry: Table, path: str, references: Mapping[str, Reference], problems: Problems) -> None:
+    problems += [f"{path}: evidence lacks {key!r}" for key in ("source", "where", "grade") if key not in entry]
+    if entry.get("source") not in references:
+        problems.append(f"{path}.source: {entry.get('source')!r} is not in the references; {nearest(str(entry.get('source')), references)}")
+    if entry.get("grade") not in list(Grade):
+        problems.append(f"{path}.grade: {entry.get('grade')!r} is none of {', '.join(Grade)}")
+
+
+def _build_factor(table: Table, path: str, problems: Problems) -> Distribution | None:
+    try:
+        factor: Distribution = TypeAdapter(Distribution).validate_python(table)
+    except ValidationError as error:
+        problems += [".".join((path, *map(str, e["loc"]))) + f": {e['msg']}" for e in error.errors()]
+        return None
+    if abs(factor.mean - 1.0) > 1e-9:
+        problems.append(f"{path}: mean {factor.mean:g}; a factor has mean 1")
+    return factor
+
+
+def _operations() -> Mapping[str, type[Operation]]:
+    """What a workload may ask for, by the name that profiles use."""
+    known = [cls for cls in vars(vocabulary).values() if isinstance(cls, type) and issubclass(cls, OsOperation)]
+    known = [cls for cls in known if cls not in (OsOperation, Wake)]
+    return {re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower(): cls for cls in (*known, Compute)}
+
+
+def _build_request(entry: Table, path: str, references: Mapping[str, Reference], problems: Problems) -> RequestClass | None:
+    before = len(problems)
+    operations: list[Operation] = []
+    evidence: list[tuple[str, Cost]] = []
+    for i, table in enumerate(entry.get("operation", ())):
+        built = _build_operation(table, f"{path}.operation[{i}]", references, problems)
+        if built is None:
+            continue
+        operation, costs = built
+        operations.append(operation)
+        evidence += ((f"{table['do']}.{field}", cost) for field, cost in costs)
+        if isinstance(operation, Receive):
+            operations.append(Wake(count=operation.messages))
+    if not operations and len(problems) == before:
+        problems.append(f"{path}.operation: none; a request asks for something")
+    weight = entry.get("weight", 1.0)
+    if not isinstance(weight, int | float) or not weight > 0:
+        problems.append(f"{path}.weight: {weight!r}; a positive number")
+    if len(problems) > before:
+        return None
+    return RequestClass(name=str(entry.get("name", "request")), weight=float(weight), demand=Demand(tuple(operations)), evidence=tuple(evidence))
+
+
+def _build_operation(
+    table: Table, path: str, references: Mapping[str, Reference], problems: Problems
+) -> tuple[Operation, list[tuple[str, Cost]]] | None:
+    known = _operations()
+    word = str(table.get("do"))
+    if word not in known:
+        problems.append(f"{path}.do: {word!r} is unknown; {nearest(word, known)}")
+        return None
+    names = [f.name for f in fields(known[word])]
+    problems += [f"{path}.{key}: not an amount of {word}; {nearest(key, names)}" for key in table if key not in (*names, "do")]
+    costs = [(n, _build_cost(table[n], n, f"{path}.{n}", references, problems)) for n in names if n in table]
+    known_costs = [(n, cost.on(REFERENCE_CLOCK_HZ)) for n, cost in costs if cost is not None]
+    return known[word](**{n: cost.si for n, cost in known_costs}), known_costs

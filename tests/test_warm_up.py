@@ -1,0 +1,105 @@
+"""Warm-up and run length: closed forms of autocorrelation, and what the rules do to a queue."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.signal import lfilter
+
+from simvirt.analysis.warm_up import MULTIPLE, autocorrelation_time, fixed_fraction, long_enough, mser5
+
+
+def autoregressive(phi: float, n: int, seed: int) -> np.ndarray:
+    return np.asarray(lfilter([1.0], [1.0, -phi], np.random.default_rng(seed).standard_normal(n + 1000))[1000:])
+
+
+def mm1_response_times(utilization: float, n: int, seed: int) -> np.ndarray:
+    """Lindley's recursion from an empty queue, service 1: W = S - running minimum of S over the walk of service minus interarrival."""
+    rng = np.random.default_rng(seed)
+    service, gaps = rng.exponential(size=n), rng.exponential(1 / utilization, n)
+    walk = np.concatenate([[0.0], np.cumsum(service[:-1] - gaps[1:])])
+    return walk - np.minimum.accumulate(walk) + service
+
+
+@pytest.mark.parametrize(("n", "fraction", "dropped"), [(1000, 0.05, 50), (19, 0.05, 0), (10, 0.0, 0), (0, 0.5, 0), (7, 0.5, 3)])
+def test_fixed_fraction(n: int, fraction: float, dropped: int) -> None:
+    assert fixed_fraction(n, fraction) == dropped
+
+
+@pytest.mark.parametrize(("n", "fraction"), [(10, 1.0), (10, -0.1), (-1, 0.1), (10, math.nan)])
+def test_fixed_fraction_refuses(n: int, fraction: float) -> None:
+    with pytest.raises(ValueError, match="fraction at least 0 and below 1"):
+        fixed_fraction(n, fraction)
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.5, 0.9, 0.98])
+def test_autocorrelation_time_of_an_autoregression(phi: float) -> None:
+    """τ = (1 + φ) / (1 - φ). Sokal: standard deviation of the estimate about τ·√(2·(2·window + 1)/n), window 5·τ; four of them allowed."""
+    tau, n = (1 + phi) / (1 - phi), 400_000
+    tolerance = 4 * math.sqrt(2 * (10 * tau + 1) / n)
+    assert tolerance < 0.4
+    assert autocorrelation_time(autoregressive(phi, n, seed=2)) == pytest.approx(tau, rel=max(tolerance, 0.02))
+
+
+def test_autocorrelation_time_of_a_queue() -> None:
+    """M/M/1 at load ρ: n·Var(mean wait) -> s²·ρ·(2 + 5ρ - 4ρ² + ρ³) / (1-ρ)⁴ (Daley 1968), variance of the wait s²·ρ·(2-ρ) / (1-ρ)²."""
+    rho = 0.5
+    tau = (2 + 5 * rho - 4 * rho**2 + rho**3) / (1 - rho) ** 2 / (2 - rho)
+    rng = np.random.default_rng(4)
+    service, gaps = rng.exponential(size=1_000_000), rng.exponential(1 / rho, 1_000_000)
+    walk = np.cumsum(service - gaps)
+    waits = walk - np.minimum.accumulate(walk)
+    assert autocorrelation_time(waits) == pytest.approx(tau, rel=0.1)
+
+
+def test_autocorrelation_time_at_the_edges() -> None:
+    assert autocorrelation_time([5.0] * 100) == 1.0
+    assert autocorrelation_time([1.0, -1.0] * 50) == 1.0
+    assert math.isnan(autocorrelation_time([1.0]))
+    assert math.isnan(autocorrelation_time([1.0, math.nan, 2.0]))
+    with pytest.raises(ValueError, match="2 dimensions"):
+        autocorrelation_time([[1.0], [2.0]])
+
+
+@given(st.lists(st.floats(0, 1e3), min_size=2, max_size=100), st.floats(-1e3, 1e3), st.sampled_from([0.5, 2.0, 1024.0]))
+def test_autocorrelation_time_has_no_unit(values: list[float], shift: float, scale: float) -> None:
+    x = np.asarray(values) + np.arange(len(values))
+    tau, moved = autocorrelation_time(x), autocorrelation_time(scale * x + shift)
+    assert 1.0 <= tau <= 2 * len(values)
+    assert moved == pytest.approx(tau, rel=1e-4)
+
+
+def test_long_enough_by_hand() -> None:
+    report = long_enough([1.0] * 50, multiple=40.0)
+    assert (report.observations, report.autocorrelation_time, report.effective_sample_size) == (50, 1.0, 50.0)
+    assert report.observations_needed == 40.0
+    assert report.long_enough
+    assert not long_enough([1.0] * 39, multiple=40.0).long_enough
+    assert not long_enough([1.0]).long_enough
+
+
+def test_long_enough_tells_bad_runs_from_good() -> None:
+    """At load 0.95 intervals from 50,000 requests cover 64-85 %, from 500,000 93 %; at 0.8 from 50,000 94 %."""
+    assert not any(long_enough(mm1_response_times(0.95, 50_000, seed)).long_enough for seed in range(3))
+    assert sum(long_enough(mm1_response_times(0.95, 500_000, seed)).long_enough for seed in range(5)) >= 3
+    assert all(long_enough(mm1_response_times(0.8, 50_000, seed)).long_enough for seed in range(5))
+    assert MULTIPLE == 200.0
+
+
+def test_mser5_by_hand() -> None:
+    # means of five: 9, 1, 3, 1, 3, 1. Σ(y - ȳ)²/(m-d)²: d = 0: 48/36 = 1.33; d = 1: 4.8/25 = 0.192; d = 2: 4/16 = 0.25
+    series = np.repeat([9.0, 1.0, 3.0, 1.0, 3.0, 1.0], 5)
+    assert mser5(series) == 5
+    assert mser5(np.concatenate([series, [1e9]])) == 5  # what does not fill a mean is not looked at
+    assert mser5([1.0] * 9) == 0
+
+
+def test_mser5_cuts_a_ramp_within_the_first_half() -> None:
+    rng = np.random.default_rng(1)
+    series = 10.0 * np.exp(-np.arange(2000) / 50.0) + rng.standard_normal(2000)
+    assert 100 <= mser5(series) <= 500
+    assert mser5(np.arange(100.0)) <= 50
