@@ -156,6 +156,11 @@ class AbstractLayer(ABC):
     def lower(self, operation: Operation, host: Host) -> Lowered:
         """Turn one operation of the provided interface into charges and operations of the required one."""
 
+    @property
+    def group_weight(self) -> float:
+        """Weight of its control group among siblings, where `isolates_group`."""
+        return 1.0
+
     def wake_processor(self, host: Host) -> Lowered:
         """What leaving the halted state costs one of the virtual processors that this layer provides."""
         return ()

@@ -11,7 +11,7 @@ from simvirt.evidence import Cost
 from simvirt.layers.contract import INTERRUPT, AbstractLayer, Charge, Context, Host, Lowered, Place, Placed, When, charges, in_context
 from simvirt.layers.virtual_cpu import VirtualCpu
 
-__all__ = ["Backend", "BlockBackend", "Hypervisor", "NetworkBackend"]
+__all__ = ["Backend", "BlockBackend", "Hypervisor", "NetworkBackend", "WeightScope"]
 
 
 class Backend(StrEnum):
@@ -21,6 +21,15 @@ class Backend(StrEnum):
     """A thread per virtual machine, scheduled by the hypervisor's kernel."""
     SERVICE_VM = "service_vm"
     """A privileged virtual machine that serves all others."""
+
+
+class WeightScope(StrEnum):
+    """What carries a virtual machine's CPU weight."""
+
+    VCPU = "vcpu"
+    """Each runnable virtual processor: a larger machine gets more."""
+    VM = "vm"
+    """The machine as a whole, however many processors it has."""
 
 
 @final
@@ -92,6 +101,7 @@ class Hypervisor(AbstractLayer):
     """Name of the thread or service VM that moves blocks; the same name means the same thread."""
     service_vcpus: Cost
     """Virtual processors of the service VM; 0 if there is none."""
+    weight_scope: WeightScope
     cpu: VirtualCpu
     network: NetworkBackend
     block: BlockBackend

@@ -61,6 +61,8 @@ class Step:
     idle: tuple[tuple[Processors, Amounts], ...] = ()
     """Per kind of virtual processor that the step runs on: due if that processor was halted."""
     size_bytes: float = 0.0
+    may_wake_core: bool = True
+    """Whether the step may find its physical core idle; not if it goes on where the step before has just worked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,8 @@ def _still_awake(stack: Stack, before: Step | None, step: Step) -> Step:
     if before is None or before.resource is not Resource.CPU:
         return step
     awake = stack.processors(before.context)
-    return replace(step, idle=tuple((processors, amounts) for processors, amounts in step.idle if processors not in awake))
+    idle = tuple((processors, amounts) for processors, amounts in step.idle if processors not in awake)
+    return replace(step, idle=idle, may_wake_core=bool(idle) or not step.idle)
 
 
 def _executor(folded: FoldedCharge) -> tuple[Resource, Context]:

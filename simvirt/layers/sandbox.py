@@ -71,6 +71,10 @@ class Sandbox(AbstractLayer):
     cpu_weight: Cost
     """Weight of the sandbox's control group among its siblings, 1 being the kernel's default for a group."""
 
+    @property
+    def group_weight(self) -> float:
+        return self.cpu_weight.si
+
     def lower(self, operation: Operation, host: Host) -> Lowered:
         match operation:
             case Syscall(count=count):

@@ -90,13 +90,14 @@ class Stack:
 
     def processors(self, context: Context) -> tuple[Processors, ...]:
         """The virtual processors, lowest first, on which work in a context runs."""
-        top = self._scheduled_by(context)
+        top = self.scheduled_by(context)
         own = [Processors(i) for i in range(1, top) if self.layers[i].provides_processors]
         if context.place is Place.SERVICE_VM:
             own.append(Processors(context.level, context.name))
         return tuple(own)
 
-    def _scheduled_by(self, context: Context) -> int:
+    def scheduled_by(self, context: Context) -> int:
+        """The layer whose scheduler decides when work in a context runs."""
         if context.place is Place.CALLER:
             return self.kernel_level(len(self.layers) - 1)
         if context.place is Place.THREAD:

@@ -54,14 +54,17 @@ class Link:
         self.packets_per_s = packets_per_s
         self.restart()
 
+    def service_s(self, packets: float, size_bytes: float) -> float:
+        """How long one request occupies the link."""
+        assert packets >= 0 and size_bytes >= 0
+        bytes_s = size_bytes / self.bandwidth_bytes_per_s
+        packets_s = packets / self.packets_per_s
+        return bytes_s if bytes_s > packets_s else packets_s
+
     def reserve(self, packets: float, size_bytes: float) -> float:
         """Queue one request and return when its last byte will have left; for the end of a path, where nothing follows."""
         now = self._engine._now
-        service_s = size_bytes / self.bandwidth_bytes_per_s
-        packets_s = packets / self.packets_per_s
-        if packets_s > service_s:
-            service_s = packets_s
-        assert service_s >= 0
+        service_s = self.service_s(packets, size_bytes)
         self._accepted += 1
         self._packets += packets
         self._size_bytes += size_bytes

@@ -12,6 +12,7 @@ from typing import Any, Protocol, final
 
 from simvirt.engine import Engine
 from simvirt.resources.cpu.contract import AbstractGroup, AbstractThread
+from simvirt.resources.cpu.idle import IdleLadder
 from simvirt.resources.threads import ThreadPool
 
 __all__ = ["AbstractStage", "Acquire", "CallerBurst", "CpuWork", "Device", "End", "PoolBurst", "Release", "Request"]
@@ -21,17 +22,19 @@ __all__ = ["AbstractStage", "Acquire", "CallerBurst", "CpuWork", "Device", "End"
 class Request:
     """One request on its way."""
 
-    __slots__ = ("factor", "thread", "times", "woken")
+    __slots__ = ("blocked_at", "factor", "slept_s", "thread", "times")
 
     def __init__(self, started: float, factor: float) -> None:
         self.factor = factor
         """Scales the random part of its CPU work; mean 1."""
         self.times = [started]
         """When it was meant to start, then when each stage let it go."""
+        self.blocked_at = started
+        """When that thread last left the processor."""
         self.thread: AbstractThread | None = None
         """The application's thread that works for it."""
-        self.woken = True
-        """Whether that thread slept before it went on with this request."""
+        self.slept_s = 0.0
+        """How long that thread slept before it went on with this request; negative if it did not."""
 
 
 class AbstractStage(ABC):
@@ -49,26 +52,36 @@ class AbstractStage(ABC):
 class CpuWork:
     """The work of one CPU stage: what is always due, and what is due if somebody must be woken. It counts what was done.
 
-    seconds = fixed_s + random_s * factor + asleep_s [executor slept] + idle_s [a virtual processor was halted] + notify_s [the next
-    executor sleeps].
+    seconds = fixed_s + random_s * factor + asleep_s [executor slept] + idle_s [a virtual processor was halted] + exit_s(idle time) [the physical core
+    under it was idle] + notify_s [the next executor sleeps].
+
+    `virtual` are the virtual processors that the work may find halted, lowest first. The core counts as idle for as long as the thread
+    and the lowest virtual processor were (threads return to where they ran), but no longer than any core was. Without a `ladder` it is not looked at.
     """
 
-    __slots__ = ("asleep_s", "factors", "fixed_s", "idle", "idle_wakes", "notified", "notify", "random_s", "runs", "wakes")
+    __slots__ = (
+        "asleep_s", "core_wakes_s", "cores", "factors", "fixed_s", "halts", "ladder", "notified", "notify", "random_s", "runs", "virtual",
+        "wakes",
+    )  # fmt: skip
 
     def __init__(
         self,
+        *,
         fixed_s: float,
-        random_s: float,
-        asleep_s: float,
-        idle: tuple[tuple[AbstractGroup, float], ...],
-        notify_s: float,
-        notify: ThreadPool | None,
+        random_s: float = 0.0,
+        asleep_s: float = 0.0,
+        virtual: tuple[tuple[AbstractGroup, float], ...] = (),
+        notify: tuple[ThreadPool, float] | None = None,
+        cores: AbstractGroup | None = None,
+        ladder: IdleLadder | None = None,
     ) -> None:
         self.fixed_s = fixed_s
         self.random_s = random_s
         self.asleep_s = asleep_s
-        self.idle = idle
-        self.notify = (notify, notify_s) if notify is not None and notify_s else None
+        self.virtual = virtual
+        self.notify = notify if notify is not None and notify[1] else None
+        self.cores = cores
+        self.ladder = ladder
         self.restart()
 
     def restart(self) -> None:
@@ -77,32 +90,54 @@ class CpuWork:
         self.factors = 0.0
         self.wakes = 0
         self.notified = 0
-        self.idle_wakes = [0] * len(self.idle)
+        self.halts = [0] * len(self.virtual)
+        self.core_wakes_s = 0.0
 
-    def seconds(self, factor: float, woken: bool) -> float:
+    def seconds(self, factor: float, slept_s: float) -> float:
         """How long this run takes on a processor of its own."""
         self.runs += 1
         work = self.fixed_s
         if self.random_s:
             self.factors += factor
             work += self.random_s * factor
-        if woken and self.asleep_s:
-            self.wakes += 1
-            work += self.asleep_s
-        for i, (group, wake_s) in enumerate(self.idle):
-            if group.has_idle_processor():
-                self.idle_wakes[i] += 1
-                work += wake_s
+        if slept_s >= 0.0:
+            if self.asleep_s:
+                self.wakes += 1
+                work += self.asleep_s
+            halted_s = self._halted_s() if self.virtual else slept_s
+            if halted_s >= 0.0:
+                work += self._wake(min(slept_s, halted_s))
         if self.notify is not None and self.notify[0].would_wake():
             self.notified += 1
             work += self.notify[1]
         return work
 
+    def _halted_s(self) -> float:
+        """How long the lowest virtual processor has been halted; negative if none was."""
+        return self.virtual[0][0].idle_processor_s()
+
+    def _wake(self, idle_s: float) -> float:
+        """Wake the halted virtual processors, and the core below them, which has not been idle for longer than any core."""
+        work = 0.0
+        for i, (group, wake_s) in enumerate(self.virtual):
+            if group.idle_processor_s() >= 0.0:
+                self.halts[i] += 1
+                work += wake_s
+        if self.ladder is not None:
+            assert self.cores is not None
+            core_idle_s = self.cores.idle_processor_s()
+            if core_idle_s >= 0.0:
+                exit_s = self.ladder.exit_s(min(idle_s, core_idle_s))
+                self.core_wakes_s += exit_s
+                work += exit_s
+        return work
+
     def cpu_s(self) -> float:
         """All CPU time charged since the last restart."""
-        woken_s = sum(n * wake_s for n, (_, wake_s) in zip(self.idle_wakes, self.idle, strict=True))
+        halted_s = sum(n * wake_s for n, (_, wake_s) in zip(self.halts, self.virtual, strict=True))
         notified_s = self.notified * self.notify[1] if self.notify is not None else 0.0
-        return self.runs * self.fixed_s + self.factors * self.random_s + self.wakes * self.asleep_s + woken_s + notified_s
+        always_s = self.runs * self.fixed_s + self.factors * self.random_s
+        return always_s + self.wakes * self.asleep_s + halted_s + notified_s + self.core_wakes_s
 
 
 @final
@@ -118,9 +153,9 @@ class Acquire(AbstractStage):
     def enter(self, request: Request) -> None:
         self.pool.acquire(self._granted, request)
 
-    def _granted(self, request: Request, thread: AbstractThread, woken: bool) -> None:
+    def _granted(self, request: Request, thread: AbstractThread, slept_s: float) -> None:
         request.thread = thread
-        request.woken = woken
+        request.slept_s = slept_s
         request.times.append(self._engine._now)
         self.next.enter(request)
 
@@ -144,24 +179,25 @@ class Release(AbstractStage):
 
 @final
 class CallerBurst(AbstractStage):
-    """CPU work on the thread that the request holds."""
+    """CPU work on the thread that the request holds. Unless it is the first one, the thread slept since the one before."""
 
-    __slots__ = ("_done", "_engine", "work")
+    __slots__ = ("_done", "_engine", "_first", "work")
 
-    def __init__(self, engine: Engine, work: CpuWork) -> None:
+    def __init__(self, engine: Engine, work: CpuWork, *, first: bool) -> None:
         self._engine = engine
+        self._first = first
         self.work = work
         self._done = self._finished
 
     def enter(self, request: Request) -> None:
         thread = request.thread
         assert thread is not None
-        seconds = self.work.seconds(request.factor, request.woken)
-        request.woken = True  # it sleeps until the next stage is over
-        thread.run(seconds, self._done, request)
+        slept_s = request.slept_s if self._first else self._engine._now - request.blocked_at
+        thread.run(self.work.seconds(request.factor, slept_s), self._done, request)
 
     def _finished(self, request: Request) -> None:
-        request.times.append(self._engine._now)
+        request.blocked_at = now = self._engine._now
+        request.times.append(now)
         self.next.enter(request)
 
 
@@ -180,9 +216,9 @@ class PoolBurst(AbstractStage):
     def enter(self, request: Request) -> None:
         self.pool.acquire(self._granted, request)
 
-    def _granted(self, request: Request, thread: AbstractThread, woken: bool) -> None:
+    def _granted(self, request: Request, thread: AbstractThread, slept_s: float) -> None:
         request.times.append(self._engine._now)
-        thread.run(self.work.seconds(request.factor, woken), self._done, (request, thread))
+        thread.run(self.work.seconds(request.factor, slept_s), self._done, (request, thread))
 
     def _finished(self, served: tuple[Request, AbstractThread]) -> None:
         request, thread = served

@@ -28,18 +28,18 @@ class OpenSource:
         self._start = start
         self._arrival = engine._now
         self._wakeup = engine.wakeup(self._arrive)
-        self._await_next()
+        gap = next(gaps, None)
+        if gap is not None:
+            self._arrival += gap
+            self._wakeup.at(self._arrival)
 
     def _arrive(self) -> None:
         arrival = self._arrival
-        self._await_next()
-        self._start(arrival)
-
-    def _await_next(self) -> None:
         gap = next(self._gaps, None)
         if gap is not None:
-            self._arrival = arrival = self._arrival + gap
-            self._wakeup.at(arrival)
+            self._arrival = coming = arrival + gap
+            self._wakeup.at(coming)
+        self._start(arrival)
 
 
 @final
@@ -47,7 +47,7 @@ class ClosedSource:
     """A fixed number of clients, each of which thinks, begins a request, waits for it, and thinks again.
 
     clients = thinking + waiting for a request, at every instant. Clients are exchangeable: `completed` sends any one of them back to
-    thinking. With a think time of zero the next request begins at once.
+    thinking, for the next of the endless `thinks`. With a think time of zero the next request begins at once.
     Client i of n begins its first think i / n * `stagger_s` after creation.
     """
 

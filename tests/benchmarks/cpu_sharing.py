@@ -1,7 +1,7 @@
 """How much faster fluid CPU sharing is than plain SimPy with one process per request: python tests/benchmarks/cpu_sharing.py
 
-Three systems at a load of 0.8: one core (C1) and 16 cores (C2) shared by all requests, log-normal demands with a coefficient of variation
-of 2; and 100 tenants with weights 1, 2 and 4 of which every fifth is capped at 1 core, on 16 cores (E). Plain SimPy is written twice:
+Three systems at a load of 0.8: one core (C1) and 16 cores (C2) shared by all requests, log-normal demands, coefficient of variation
+2; and 100 tenants with weights 1, 2 and 4 of which every fifth is capped at 1 core, on 16 cores (E). Plain SimPy is written twice:
 *textbook*, where every arrival and departure interrupts the processes of all requests in service, which sleep again
 for what is left at their new rate; and *virtual time* (C1, C2), where each request waits for its own event and the station keeps one clock of
 service and a heap. Then the cost per request of simvirt against tenants and against cores. CPU time of alternating rounds.

@@ -95,10 +95,10 @@ class AbstractGroup(ABC):
         """Add a sleeping thread to this group. Threads of one group have equal weight."""
 
     @abstractmethod
-    def has_idle_processor(self) -> bool:
-        """Whether a thread that becomes runnable now finds a processor of this group idle, which must then be woken.
+    def idle_processor_s(self) -> float:
+        """How long the processor of this group has been idle that a thread that becomes runnable now would wake; negative if it would wake none.
 
-        For a virtual machine: fewer runnable threads than vCPUs. For a group without processors of its own: False.
+        For a virtual machine: none if there are as many runnable threads as vCPUs. For a group without processors of its own: none.
         """
 
     @abstractmethod

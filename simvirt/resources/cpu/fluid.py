@@ -26,9 +26,9 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from itertools import count
-from math import inf
-from operator import attrgetter
-from typing import Any, final
+from math import inf, nextafter
+from operator import attrgetter, itemgetter
+from typing import Any, TypeAlias, final
 
 from simvirt.engine import Engine
 from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler, AbstractThread, CpuAccount, Done, Share
@@ -36,9 +36,13 @@ from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler, Abs
 __all__ = ["FluidGroup", "FluidScheduler", "FluidThread"]
 
 _SLACK = 16
-"""Outdated heap entries that are tolerated before a heap is swept."""
+"""Heaps up to this length are not swept of outdated entries."""
+
+_Burst: TypeAlias = "tuple[float, int, FluidThread]"
+"""A burst in a pool: virtual time at completion, order of start, thread."""
 
 _breakpoint = attrgetter("breakpoint")
+_order = itemgetter(1)
 
 
 @final
@@ -47,8 +51,8 @@ class _Cohort:
 
     __slots__ = ("breakpoint", "count", "due", "free", "head", "heap", "maximum", "offset", "weight")
 
-    def __init__(self, breakpoint: float) -> None:
-        self.breakpoint = breakpoint
+    def __init__(self, full: float) -> None:
+        self.breakpoint = full
         """maximum / weight of every member."""
         self.count = 0
         self.weight = 0.0
@@ -67,7 +71,7 @@ class _Cohort:
     def look(self) -> None:
         """Find the first completion again after members came, went or changed."""
         heap = self.heap
-        if len(heap) > 2 * self.count + _SLACK:
+        if len(heap) > _SLACK and len(heap) > 3 * self.count:
             heap[:] = [entry for entry in heap if entry[1] == entry[2].stamp]
             heapify(heap)
         while heap and heap[0][1] != heap[0][2].stamp:
@@ -83,14 +87,16 @@ class _Node(ABC):
     """
 
     __slots__ = (
-        "at", "busy_s", "cap_cores", "cohort", "divider", "entitled_s", "key", "maximum", "per_thread", "processors", "runnable",
+        "at", "busy_s", "cohort", "demand", "divider", "entitled_s", "idle_since", "key", "limit", "maximum", "per_thread", "processors", "runnable",
         "runnable_s", "since", "stamp", "unit_weight", "weight",
     )  # fmt: skip
 
-    def __init__(self, divider: _Divider | None, share: Share) -> None:
+    def __init__(self, divider: _Divider | None, share: Share, now: float) -> None:
         self.divider = divider
         self.cohort: _Cohort | None = None
         self.runnable = 0
+        self.demand = 0.0
+        """Cores that the threads below could use if this node had no limit of its own."""
         self.weight = 0.0
         self.maximum = 0.0
         self.at = 0.0
@@ -98,30 +104,42 @@ class _Node(ABC):
         self.key = inf
         """The cohort's clock at this node's next completion."""
         self.stamp = -1
-        self.since = 0.0
+        self.since = now
         self.busy_s = self.entitled_s = self.runnable_s = 0.0
         self.adopt(share)
+        processors = 0 if share.processors == inf else int(share.processors)
+        self.idle_since = [nextafter(now, -inf)] * processors
+        """Since when each idle processor has been idle; a new one since just before now. The last to fall idle is the first to be woken."""
 
     def adopt(self, share: Share) -> None:
         """Take over the share of a group."""
         self.unit_weight, self.per_thread = share.weight, share.per_thread
-        self.processors, self.cap_cores = share.processors, share.cap_cores
+        self.processors, self.limit = share.processors, min(share.processors, share.cap_cores)
 
     @abstractmethod
     def sync(self, now: float) -> None:
         """Bring this node up to date; everything above it comes first."""
 
     @abstractmethod
-    def demand(self) -> float:
-        """Cores that the threads below could use if this node had no limit of its own."""
-
-    @abstractmethod
     def plan(self) -> None:
         """Work out when this node completes something next, and tell its divider."""
 
     @abstractmethod
-    def collect(self, finished: list[FluidThread], now: float) -> None:
+    def collect(self, finished: list[_Burst], now: float) -> None:
         """Take out the threads below that have just been served."""
+
+    def release(self, now: float) -> None:
+        """Let the processors that no thread needs any more be idle from now on."""
+        if self.runnable < self.processors < inf:
+            idle_since = self.idle_since
+            idle_since += [now] * (int(self.processors) - self.runnable - len(idle_since))
+
+    def idle_processor_s(self, now: float) -> float:
+        """How long the processor has been idle that one more thread would wake.
+
+        Negative if there is none, also when it fell idle at this very instant: it goes on without a halt.
+        """
+        return (now - self.idle_since[-1]) or -1.0 if self.idle_since else -1.0
 
     def integrate(self, now: float) -> None:
         """Add the time since the last call to the integrals of what is runnable and what could be used."""
@@ -132,25 +150,32 @@ class _Node(ABC):
             self.runnable_s += self.runnable * elapsed
 
     def change(self, added: int, now: float) -> None:
-        """Let `added` more threads be runnable below, here and all the way up. Rates follow in `settle`."""
-        self.integrate(now)
-        self.runnable += added
-        weight, maximum = self.size()
+        """Let `added` more threads be runnable below, here and all the way up. Rates follow when the tree is solved."""
+        elapsed = now - self.since
+        if elapsed > 0.0:
+            self.since = now
+            self.entitled_s += self.maximum * elapsed
+            self.runnable_s += self.runnable * elapsed
+        self.runnable = runnable = self.runnable + added
+        processors = self.processors
+        if processors < inf:
+            if added < 0:
+                self.release(now)
+            elif self.idle_since:
+                del self.idle_since[-added:]
+        maximum = self.demand if self.demand < self.limit else self.limit
         divider = self.divider
         if divider is None:
-            self.weight, self.maximum = weight, maximum
-            return
-        divider.resize(self, weight, maximum, now)
-        divider.change(added, now)
-
-    def size(self) -> tuple[float, float]:
-        """Weight and maximum with the threads that are runnable now."""
-        processors = self.processors
-        maximum = min(self.demand(), processors, self.cap_cores)
-        weight = self.unit_weight
-        if self.per_thread:
-            weight *= self.runnable if self.runnable < processors else processors
-        return weight, maximum
+            self.weight = self.maximum = maximum
+        elif runnable:
+            weight = self.unit_weight
+            if self.per_thread:
+                weight *= runnable if runnable < processors else processors
+            divider.resize(self, weight, maximum, now)
+            divider.change(added, now)
+        else:
+            divider.resize(self, 0.0, 0.0, now)
+            divider.change(added, now)
 
 
 @final
@@ -162,24 +187,23 @@ class _Pool(_Node):
 
     __slots__ = ("heap", "virtual")
 
-    def __init__(self, divider: _Divider, share: Share) -> None:
-        super().__init__(divider, share)
+    def __init__(self, divider: _Divider, share: Share, now: float) -> None:
+        super().__init__(divider, share, now)
         self.virtual = 0.0
-        self.heap: list[tuple[float, int, FluidThread]] = []
-        """(virtual time at completion, order of start, thread)."""
+        self.heap: list[_Burst] = []
 
-    def demand(self) -> float:
-        return self.runnable
+    def change(self, added: int, now: float) -> None:
+        self.demand += added
+        _Node.change(self, added, now)
 
     def sync(self, now: float) -> None:
+        """Move virtual time to where the cohort's clock is; never past the first completion, and exactly there when it is due."""
         divider, cohort = self.divider, self.cohort
         assert divider is not None
         divider.sync(now)
-        if cohort is not None:
-            self.follow(divider.clock(cohort))
-
-    def follow(self, clock: float) -> None:
-        """Move virtual time to where the cohort's clock is; never past the first completion, and exactly there when it is due."""
+        if cohort is None:
+            return
+        clock = divider.clock(cohort)
         passed = clock - self.at
         if passed > 0.0:
             self.at = clock
@@ -189,18 +213,18 @@ class _Pool(_Node):
         if clock >= self.key or self.virtual > first:
             self.virtual = first
 
-    def collect(self, finished: list[FluidThread], now: float) -> None:
+    def collect(self, finished: list[_Burst], now: float) -> None:
         heap, virtual = self.heap, self.virtual
         before = len(heap)
         while heap and heap[0][0] <= virtual:
-            finished.append(heappop(heap)[2])
+            finished.append(heappop(heap))
         self.key = inf
         self.change(len(heap) - before, now)
         if not heap:
             self.virtual = 0.0
 
     def plan(self) -> None:
-        if self.cohort is not None:
+        if self.heap:
             key = self.at + (self.heap[0][0] - self.virtual) * self.runnable / self.weight
             if key != self.key:
                 self.key = key
@@ -212,18 +236,19 @@ class _Pool(_Node):
 class _Divider(_Node):
     """A group that divides its rate among several children by water-filling."""
 
-    __slots__ = ("capped_maximum", "cohorts", "followers", "free_weight", "level", "now", "pace", "planned", "split", "stamps", "total_maximum", "water", "water_pace")  # fmt: skip
+    __slots__ = (
+        "capped_maximum", "cohorts", "followers", "free_weight", "level", "now", "pace", "planned", "split", "stamps", "water", "water_pace",
+    )  # fmt: skip
 
-    def __init__(self, divider: _Divider | None, share: Share, stamps: Iterator[int]) -> None:
-        super().__init__(divider, share)
+    def __init__(self, divider: _Divider | None, share: Share, now: float, stamps: Iterator[int]) -> None:
+        super().__init__(divider, share, now)
         self.stamps = stamps
-        self.now = 0.0
+        self.now = now
         self.cohorts: list[_Cohort] = []
         """In order of breakpoint; the first `split` are at their maximum."""
         self.split = 0
         self.free_weight = 0.0
         self.capped_maximum = 0.0
-        self.total_maximum = 0.0
         self.level = 0.0
         """Cores per unit of weight that a child without limit receives."""
         self.water = 0.0
@@ -270,18 +295,9 @@ class _Divider(_Node):
 
     # ---- members ----
 
-    def demand(self) -> float:
-        return self.total_maximum
-
-    def size(self) -> tuple[float, float]:
-        weight, maximum = super().size()
-        return (weight, maximum) if self.divider is not None else (maximum, maximum)
-
     def resize(self, node: _Node, weight: float, maximum: float, now: float) -> None:
         """Give a child another weight and maximum; none at all when it has nothing to run."""
-        if not node.runnable:
-            weight = maximum = 0.0
-        self.total_maximum += maximum - node.maximum
+        self.demand += maximum - node.maximum
         cohort = node.cohort
         if cohort is not None:
             if weight and maximum / weight == cohort.breakpoint:
@@ -291,9 +307,13 @@ class _Divider(_Node):
             self._leave(cohort, node)
         node.weight, node.maximum = weight, maximum
         if weight:
-            self._join(self._cohort(maximum / weight, now), node)
+            cohort = self._cohort(maximum / weight, now)
+            node.cohort = cohort
+            node.at = self.clock(cohort) if cohort.count else 0.0
+            cohort.count += 1
+            self._add(cohort, weight, maximum)
         elif not self.cohorts:
-            self.total_maximum = self.free_weight = self.capped_maximum = self.water = 0.0
+            self.demand = self.free_weight = self.capped_maximum = self.water = 0.0
 
     def _add(self, cohort: _Cohort, weight: float, maximum: float) -> None:
         cohort.weight += weight
@@ -303,32 +323,30 @@ class _Divider(_Node):
         else:
             self.capped_maximum += maximum
 
-    def _join(self, cohort: _Cohort, node: _Node) -> None:
-        node.cohort = cohort
-        node.at = self.clock(cohort)
-        cohort.count += 1
-        self._add(cohort, node.weight, node.maximum)
-
     def _leave(self, cohort: _Cohort, node: _Node) -> None:
         node.cohort, node.key, node.stamp = None, inf, -1
-        self.followers.pop(node, None)
+        if isinstance(node, _Divider):
+            self.followers.pop(node, None)
         cohort.count -= 1
-        self._add(cohort, -node.weight, -node.maximum)
         if cohort.count:
+            self._add(cohort, -node.weight, -node.maximum)
             cohort.look()
             return
-        self._add(cohort, -cohort.weight, -cohort.maximum)
         self.cohorts.remove(cohort)
-        self.split -= not cohort.free
+        if cohort.free:
+            self.free_weight -= cohort.weight
+        else:
+            self.capped_maximum -= cohort.maximum
+            self.split -= 1
         self._tidy()
 
-    def _cohort(self, breakpoint: float, now: float) -> _Cohort:
-        """The cohort with this breakpoint, made if there is none."""
+    def _cohort(self, full: float, now: float) -> _Cohort:
+        """The cohort with breakpoint `full`, made if there is none."""
         cohorts = self.cohorts
-        place = bisect_left(cohorts, breakpoint, key=_breakpoint)
-        if place < len(cohorts) and cohorts[place].breakpoint == breakpoint:
+        place = bisect_left(cohorts, full, key=_breakpoint)
+        if place < len(cohorts) and cohorts[place].breakpoint == full:
             return cohorts[place]
-        cohort = _Cohort(breakpoint)
+        cohort = _Cohort(full)
         cohort.free = place >= self.split
         cohort.offset = self.water if cohort.free else now
         cohorts.insert(place, cohort)
@@ -348,28 +366,33 @@ class _Divider(_Node):
         """Find the water level for a base that grows by `pace` per second, and tell the children that must know."""
         self.pace = pace
         cohorts = self.cohorts
-        if len(cohorts) == 1:
+        if len(cohorts) > 1:
+            self._fill(self.weight * pace)
+            self.water_pace = self.level / pace
+        elif cohorts:
             cohort = cohorts[0]
             if not cohort.free:
                 self._free(cohort)
             self.water_pace = self.weight / cohort.weight
             self.level = self.water_pace * pace
-        elif cohorts:
-            self._fill(self.weight * pace)
-            self.water_pace = self.level / pace
-        for child in tuple(self.followers):
-            assert child.cohort is not None
-            child_pace = self.pace_of(child.cohort)
-            if child_pace != child.pace:
-                child.sync(self.now)
-                child.solve(child_pace)
-                child.plan()
+        if self.followers:
+            self._lead()
         above = self.divider
         if above is not None:
             if len(cohorts) > 1 or self.followers:
                 self._be_followed(above)
             else:
                 above.followers.pop(self, None)
+
+    def _lead(self) -> None:
+        """Have the children solved again that must be and whose rate is another one now."""
+        for child in tuple(self.followers):
+            assert child.cohort is not None
+            pace = self.pace_of(child.cohort)
+            if pace != child.pace:
+                child.sync(self.now)
+                child.solve(pace)
+                child.plan()
 
     def solve_path(self) -> None:
         """Solve the dividers from the root down to this one."""
@@ -395,16 +418,17 @@ class _Divider(_Node):
     def _fill(self, rate: float) -> None:
         """Divide `rate` cores: move cohorts across the water level until those below it are exactly those at their maximum."""
         cohorts = self.cohorts
-        while self.split and (rate - self.capped_maximum) < cohorts[self.split - 1].breakpoint * self.free_weight:
+        while self.split and rate - self.capped_maximum < cohorts[self.split - 1].breakpoint * self.free_weight:
             self._free(cohorts[self.split - 1])
-        while self.split < len(cohorts) and (rate - self.capped_maximum) >= cohorts[self.split].breakpoint * self.free_weight:
+        while self.split < len(cohorts) and rate - self.capped_maximum >= cohorts[self.split].breakpoint * self.free_weight:
             self._cap(cohorts[self.split])
-        if self.split == len(cohorts):
-            self.level = cohorts[-1].breakpoint
+        split = self.split
+        full = cohorts[split - 1].breakpoint if split else 0.0
+        if split == len(cohorts):
+            self.level = full
         else:
-            self.level = (rate - self.capped_maximum) / self.free_weight
-            if self.split:
-                self.level = max(self.level, cohorts[self.split - 1].breakpoint)
+            level = (rate - self.capped_maximum) / self.free_weight
+            self.level = level if level > full else full  # only rounding could bring it below
 
     def _free(self, cohort: _Cohort) -> None:
         """Let the water level drive a cohort that was at its maximum."""
@@ -435,42 +459,48 @@ class _Divider(_Node):
         cohort = node.cohort
         assert cohort is not None
         node.stamp = stamp = next(self.stamps)
+        key = node.key
         if cohort.count == 1:
-            cohort.heap = [(node.key, stamp, node)]
+            cohort.heap = [(key, stamp, node)]
+            cohort.head = key
+            cohort.due = key + cohort.offset if cohort.free else key / cohort.breakpoint + cohort.offset
         else:
-            heappush(cohort.heap, (node.key, stamp, node))
-        cohort.look()
+            heappush(cohort.heap, (key, stamp, node))
+            cohort.look()
 
     def plan(self) -> None:
-        key = inf
+        first = inf
+        water, now, pace = self.water, self.now, self.pace
         for cohort in self.cohorts:
-            if cohort.free:
-                ahead = (cohort.due - self.water) / self.water_pace
-            else:
-                ahead = (cohort.due - self.now) * self.pace
-            due = self.at + ahead if ahead > 0.0 else self.at
-            if due < key:
-                key, self.planned = due, cohort
+            ahead = (cohort.due - water) / self.water_pace if cohort.free else (cohort.due - now) * pace
+            if ahead < first:
+                first, self.planned = ahead, cohort
+        key = self.at + first if first > 0.0 else self.at
         if key != self.key:
             self.key = key
             if self.cohort is not None:
                 assert self.divider is not None
                 self.divider.post(self)
 
-    def collect(self, finished: list[FluidThread], now: float) -> None:
+    def plan_path(self) -> None:
+        """Work out when this divider and those above complete something next."""
+        self.plan()
+        if self.divider is not None:
+            self.divider.plan_path()
+
+    def collect(self, finished: list[_Burst], now: float) -> None:
         self.key = inf
         due: list[_Node] = []
         for cohort in self.cohorts:
-            heap, clock = cohort.heap, self.clock(cohort)
-            first = len(due)
+            if (self.water if cohort.free else now) < cohort.due:
+                continue
+            heap, clock = cohort.heap, cohort.head
             while heap and heap[0][0] <= clock:
                 _, stamp, node = heappop(heap)
                 if stamp == node.stamp:
+                    node.sync(now)
                     due.append(node)
-            for node in due[first:]:
-                node.sync(now)
-            if len(due) > first:
-                cohort.look()
+            cohort.look()
         for node in due:
             node.collect(finished, now)
 
@@ -479,13 +509,12 @@ class _Divider(_Node):
 class FluidThread(AbstractThread):
     """A thread under fluid sharing: at most 1 core, equal to the other threads of its group."""
 
-    __slots__ = ("argument", "done", "name", "order", "pool", "scheduler")
+    __slots__ = ("argument", "done", "name", "pool", "scheduler")
 
     def __init__(self, name: str, pool: _Pool, scheduler: FluidScheduler) -> None:
         self.name = name
         self.pool = pool
         self.scheduler = scheduler
-        self.order = -1
         self.done: Done | None = None
         self.argument: Any = None
 
@@ -499,9 +528,6 @@ class FluidThread(AbstractThread):
         self.scheduler.start(self, cpu_s)
 
 
-_by_order = attrgetter("order")
-
-
 @final
 class FluidGroup(AbstractGroup):
     """What one level schedules as one: a pool of threads until it is given child groups, then a divider among those and its pool."""
@@ -512,7 +538,7 @@ class FluidGroup(AbstractGroup):
         self.name = name
         self.share = share
         self._scheduler = scheduler
-        self._pool = _Pool(parent, share)
+        self._pool = _Pool(parent, share, scheduler.now)
         self._node: _Node = self._pool
 
     def group(self, name: str, share: Share) -> FluidGroup:
@@ -521,9 +547,8 @@ class FluidGroup(AbstractGroup):
     def thread(self, name: str) -> FluidThread:
         return FluidThread(name, self._pool, self._scheduler)
 
-    def has_idle_processor(self) -> bool:
-        node = self._node
-        return node.runnable < node.processors < inf
+    def idle_processor_s(self) -> float:
+        return self._node.idle_processor_s(self._scheduler.now)
 
     def account(self) -> CpuAccount:
         return self._scheduler.account_of(self._node)
@@ -541,7 +566,8 @@ class FluidScheduler(AbstractScheduler):
     """Fluid sharing of the cores of one machine. One wake-up serves the whole tree, at the earliest completion.
 
     While only one pool right below the root has runnable threads it runs *alone*, outside the tree: each thread gets
-    min(1, min(cores, processors, cap_cores) / runnable) cores, and virtual time follows real time. It joins the tree when another one starts.
+    min(1, min(cores, processors, cap_cores) / runnable) cores, and virtual time follows real time. It joins the tree when
+    another pool starts.
     """
 
     __slots__ = (
@@ -558,9 +584,9 @@ class FluidScheduler(AbstractScheduler):
         self._engine = engine
         self._orders = count()
         self._stamps = count()
-        self._root = _Divider(None, self.share, self._stamps)
-        self._root.at = self._root.since = engine.now
-        self._pool = _Pool(self._root, Share())
+        self._root = _Divider(None, self.share, engine.now, self._stamps)
+        self._root.at = engine.now
+        self._pool = _Pool(self._root, Share(), engine.now)
         self._groups: list[FluidGroup] = []
         self._changed: list[_Pool] = []
         """Pools whose threads changed since rates were last worked out."""
@@ -596,20 +622,26 @@ class FluidScheduler(AbstractScheduler):
             self._join()
         pool.sync(now)
         pool.integrate(now)
-        divider = _Divider(pool.divider, share, self._stamps)
-        divider.now = divider.since = now
+        divider = _Divider(pool.divider, share, now, self._stamps)
         divider.busy_s, divider.entitled_s, divider.runnable_s = pool.busy_s, pool.entitled_s, pool.runnable_s
         runnable = pool.runnable
-        pool.change(-runnable, now)
+        if runnable:
+            pool.change(-runnable, now)
+        divider.idle_since, pool.idle_since = pool.idle_since, []
         pool.divider = divider
         pool.adopt(Share())
-        pool.change(runnable, now)
-        self._note(pool)
+        if runnable:
+            pool.change(runnable, now)
+            self._note(pool)
         return divider
 
-    def has_idle_processor(self) -> bool:
-        busy = self._root if self._alone is None else self._alone
-        return busy.runnable < self.cores
+    def idle_processor_s(self) -> float:
+        return self._root.idle_processor_s(self.now)
+
+    @property
+    def now(self) -> float:
+        """The time, in seconds."""
+        return self._engine._now
 
     # ---- accounts ----
 
@@ -643,28 +675,24 @@ class FluidScheduler(AbstractScheduler):
         """Let a thread be runnable from now on, with `cpu_s` seconds of work."""
         now = self._engine._now
         pool = thread.pool
-        alone = self._alone
-        if pool is not alone:
-            if alone is None:
-                if not self._root.runnable:
-                    self._isolate(pool)
-            elif alone.runnable:
-                self._join()
-            else:
-                self._isolate(pool)
-            alone = self._alone
-        thread.order = order = next(self._orders)
-        if pool is alone:
-            self._advance(pool, now)
-            heappush(pool.heap, (pool.virtual + cpu_s, order, thread))
-            pool.runnable += 1
-            if not self._serving:
-                self._aim(pool, now)
-        else:
+        if pool is not self._alone and not self._isolate(pool):
             pool.sync(now)
-            heappush(pool.heap, (pool.virtual + cpu_s, order, thread))
+            heappush(pool.heap, (pool.virtual + cpu_s, next(self._orders), thread))
             pool.change(1, now)
             self._note(pool)
+            return
+        if pool.runnable:
+            self._advance(pool, now)
+        else:
+            pool.since = now
+        heappush(pool.heap, (pool.virtual + cpu_s, next(self._orders), thread))
+        pool.runnable += 1
+        if self._root.idle_since:
+            self._root.idle_since.pop()
+        if pool.idle_since:
+            pool.idle_since.pop()
+        if not self._serving:
+            self._aim(pool, now)
 
     def _serve(self) -> None:
         """Wake-up: take out what has been served, tell the callers in order of start, then look for the next completion."""
@@ -676,43 +704,57 @@ class FluidScheduler(AbstractScheduler):
             finished = []
             self._root.sync(now)
             self._root.collect(finished, now)
-            self._changed.extend([thread.pool for thread in finished])
+            for burst in finished:
+                self._changed.append(burst[2].pool)
         if len(finished) > 1:
-            finished.sort(key=_by_order)
+            finished.sort(key=_order)
         self._serving = True
         try:
-            for thread in finished:
-                done = thread.done
-                assert done is not None
+            for _, _, thread in finished:
+                done: Any = thread.done
                 thread.done = None
                 done(thread.argument)
         finally:
             self._serving = False
-            if self._alone is None:
+            alone = self._alone
+            if alone is None:
                 self._settle()
+            elif alone.runnable:
+                self._aim(alone, now)
             else:
-                self._aim(self._alone, now)
+                alone.maximum = 0.0
+                self._wakeup.cancel()
 
     # ---- one pool alone ----
 
-    def _isolate(self, pool: _Pool) -> None:
-        """Let a pool right below the root run alone; nothing is runnable."""
-        if self._alone is not None:
-            self._part(self._alone)
-        if pool.divider is self._root:
-            pool.since = self._engine._now
-            self._alone = pool
-            self._alone_cores = min(self.cores, pool.processors, pool.cap_cores)
-            self._alone_busy_s, self._alone_runnable_s = pool.busy_s, pool.runnable_s
+    def _isolate(self, pool: _Pool) -> bool:
+        """Let a pool run alone from now on if it is right below the root and nothing else is runnable."""
+        alone = self._alone
+        if alone is None:
+            if self._root.runnable:
+                return False
+        elif alone.runnable:
+            self._join()
+            return False
+        else:
+            self._part(alone)
+        if pool.divider is not self._root:
+            return False
+        self._alone = pool
+        self._alone_cores = min(self.cores, pool.limit)
+        self._alone_busy_s, self._alone_runnable_s = pool.busy_s, pool.runnable_s
+        return True
 
     def _join(self) -> None:
         """Move the pool that runs alone into the tree."""
-        pool = self._alone
+        now, pool = self._engine._now, self._alone
         assert pool is not None
         self._part(pool)
         runnable, pool.runnable = pool.runnable, 0
-        pool.change(runnable, pool.since)
-        self._note(pool)
+        if runnable:
+            self._release(pool, now)
+            pool.change(runnable, now)
+            self._note(pool)
 
     def _part(self, pool: _Pool) -> None:
         """Stop running this pool alone."""
@@ -723,7 +765,8 @@ class FluidScheduler(AbstractScheduler):
     def _credit(self, pool: _Pool) -> None:
         """Bring the account of the root up to date with that of the pool that runs alone."""
         now, root = self._engine._now, self._root
-        self._advance(pool, now)
+        if pool.runnable:
+            self._advance(pool, now)
         busy_s = pool.busy_s - self._alone_busy_s
         root.busy_s += busy_s
         root.entitled_s += busy_s
@@ -733,38 +776,39 @@ class FluidScheduler(AbstractScheduler):
 
     def _advance(self, pool: _Pool, now: float) -> None:
         """Bring the pool that runs alone up to date; virtual time never passes its first completion."""
-        elapsed = now - pool.since
-        runnable = pool.runnable
+        elapsed, runnable = now - pool.since, pool.runnable
+        progress = self._alone_pace * elapsed
         pool.since = now
-        if runnable and elapsed > 0.0:
-            progress = self._alone_pace * elapsed
-            pool.busy_s += progress * runnable
-            pool.entitled_s += pool.maximum * elapsed
-            pool.runnable_s += runnable * elapsed
-            virtual, first = pool.virtual + progress, pool.heap[0][0]
-            pool.virtual = virtual if virtual < first else first
+        pool.busy_s += progress * runnable
+        pool.entitled_s += pool.maximum * elapsed
+        pool.runnable_s += runnable * elapsed
+        virtual, first = pool.virtual + progress, pool.heap[0][0]
+        pool.virtual = virtual if virtual < first else first
 
-    def _take(self, pool: _Pool, now: float) -> list[FluidThread]:
-        """Take out the threads of the pool that runs alone that have just been served."""
+    def _take(self, pool: _Pool, now: float) -> list[_Burst]:
+        """Take out the bursts of the pool that runs alone that have just been served."""
         self._advance(pool, now)
         heap = pool.heap
-        pool.virtual = virtual = heap[0][0]
-        finished = [heappop(heap)[2]]
+        finished = [heappop(heap)]
+        virtual = finished[0][0]
         while heap and heap[0][0] <= virtual:
-            finished.append(heappop(heap)[2])
+            finished.append(heappop(heap))
         pool.runnable = len(heap)
-        if not heap:
-            pool.virtual = 0.0
+        pool.virtual = virtual if heap else 0.0
+        self._release(pool, now)
         return finished
+
+    def _release(self, pool: _Pool, now: float) -> None:
+        """Let the processors be idle that the pool that runs alone does not need any more, and the cores."""
+        pool.release(now)
+        idle_cores = self._root.idle_since
+        if pool.runnable < self.cores:
+            idle_cores.extend([now] * (self.cores - pool.runnable - len(idle_cores)))
 
     def _aim(self, pool: _Pool, now: float) -> None:
         """Work out the rate of the pool that runs alone and when it completes something next."""
-        runnable = pool.runnable
-        if not runnable:
-            self._wakeup.cancel()
-            return
-        pool.maximum = min(runnable, pool.processors, pool.cap_cores)
-        cores = self._alone_cores
+        runnable, cores = pool.runnable, self._alone_cores
+        pool.maximum = runnable if runnable < pool.limit else pool.limit
         self._alone_pace = pace = 1.0 if runnable <= cores else cores / runnable
         self._wakeup.at(now + (pool.heap[0][0] - pool.virtual) / pace)
 
@@ -782,10 +826,8 @@ class FluidScheduler(AbstractScheduler):
         for pool in self._changed:
             assert pool.divider is not None
             pool.divider.solve_path()
-            node: _Node | None = pool
-            while node is not None:
-                node.plan()
-                node = node.divider
+            pool.plan()
+            pool.divider.plan_path()
         self._changed.clear()
         if root.key < inf:
             self._wakeup.at(root.key)

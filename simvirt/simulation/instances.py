@@ -1,0 +1,159 @@
+"""The tree of running layers: which instance stands on which, and whose threads are scheduled where.
+
+One tree answers several questions. Scheduling: each instance has the group in which its threads compete. Failure: what falls with an
+instance is its subtree. Sharing: what two tenants have in common is where their branches meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+from simvirt.engine import Engine
+from simvirt.layers.contract import AbstractLayer, Context, Place
+from simvirt.layers.hypervisor import Hypervisor, WeightScope
+from simvirt.layers.operating_system import OperatingSystem
+from simvirt.layers.stack import Stack
+from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler, Share
+from simvirt.resources.threads import ThreadPool
+
+__all__ = ["Branch", "Instance", "InstanceTree", "TenantShare"]
+
+INTERRUPT_WEIGHT: Final = 1000.0
+"""Interrupts come before threads: a weight against which theirs does not count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantShare:
+    """What a tenant is given of the CPU."""
+
+    vcpus: int = 1
+    weight: float = 1.0
+    cap_cores: float = inf
+
+
+class Instance:
+    """A running copy of a layer."""
+
+    __slots__ = ("children", "group", "layer", "name", "parent", "pools")
+
+    def __init__(self, layer: AbstractLayer, name: str, parent: Instance | None, group: AbstractGroup) -> None:
+        self.layer = layer
+        self.name = name
+        self.parent = parent
+        self.group = group
+        """Where its threads compete, and those of what stands on it."""
+        self.children: list[Instance] = []
+        self.pools: dict[str, ThreadPool] = {}
+        """Its interrupts, and the threads that work for it, by name."""
+        if parent is not None:
+            parent.children.append(self)
+
+    def subtree(self) -> Iterator[Instance]:
+        """It and all that stands on it, lower ones first."""
+        yield self
+        for child in self.children:
+            yield from child.subtree()
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A tenant's instances, one per layer of its stack, the machine first."""
+
+    stack: Stack
+    instances: tuple[Instance, ...]
+
+    def virtual_processors(self, level: int, service_vm: str) -> AbstractGroup:
+        """The group of the virtual processors that the layer at `level` makes for this tenant, or for a service VM."""
+        return self.instances[level].pools[service_vm].group if service_vm else self.instances[level + 1].group
+
+
+class InstanceTree:
+    """Builds instances when they are first needed: shared layers once, the others per virtual machine or per tenant."""
+
+    def __init__(self, engine: Engine, scheduler: AbstractScheduler, stack: Stack, shared_level: int) -> None:
+        self._engine = engine
+        self._stack = stack
+        self._shared_level = shared_level
+        self._known: dict[tuple[int, str], Instance] = {}
+        self.root = Instance(stack.layers[0], stack.names[0], None, scheduler)
+
+    def branch(self, stack: Stack, tenant: str, vm: str, share: TenantShare) -> Branch:
+        """The instances of one tenant on a stack (this tree's, or its lower part); `vm` names the virtual machine that it lives in."""
+        instances = [self.root]
+        top_kernel = stack.kernel_level(len(stack.layers) - 1)
+        given = False
+        for level in range(1, len(stack.layers)):
+            owner = "" if level <= self._shared_level else vm if level <= top_kernel else tenant
+            exclusive = owner == tenant and not given
+            instance = self._instance(stack, level, owner, instances[-1], share if exclusive else TenantShare(vcpus=share.vcpus))
+            given = given or (exclusive and instance.group is not instances[-1].group)
+            instances.append(instance)
+        return Branch(stack, tuple(instances))
+
+    def workers(self, branch: Branch, tenant: str, threads: float, share: TenantShare) -> ThreadPool:
+        """The threads of a tenant's application, in the group of the tenant alone: its container's, or one of its processes."""
+        top = branch.instances[-1]
+        if top.layer.isolates_group:
+            return ThreadPool(self._engine, top.group, tenant, threads)
+        shared = len(branch.instances) - 1 <= self._shared_level
+        own = Share(weight=share.weight, cap_cores=share.cap_cores) if shared else Share()
+        return ThreadPool(self._engine, top.group.group(tenant, own), tenant, threads)
+
+    def executor(self, branch: Branch, context: Context) -> ThreadPool:
+        """The threads that do the work of a context (other than the caller's) for this tenant."""
+        owner = branch.instances[context.level]
+        if context.place is Place.INTERRUPT:
+            return self._interrupts(owner)
+        if context.place is Place.SERVICE_VM:
+            return self._service_vm(owner, context.name)
+        above = branch.instances[min(context.level + 1, len(branch.instances) - 1)]
+        kernel = owner.group
+        return above.pools.get(context.name) or self._thread(above, context.name, kernel)
+
+    def _instance(self, stack: Stack, level: int, owner: str, below: Instance, share: TenantShare) -> Instance:
+        key = (level, owner)
+        if key not in self._known:
+            name = stack.names[level] if not owner else f"{stack.names[level]} of {owner}"
+            group = self._group(stack, level, name, below, share)
+            self._known[key] = Instance(stack.layers[level], name, below, group)
+        return self._known[key]
+
+    def _group(self, stack: Stack, level: int, name: str, below: Instance, share: TenantShare) -> AbstractGroup:
+        """The scheduling group of a new instance: a virtual machine, a control group, or the one that it stands in."""
+        provider, layer = stack.layers[level - 1], stack.layers[level]
+        if provider.provides_processors:
+            per_vcpu = not (isinstance(provider, Hypervisor) and provider.weight_scope is WeightScope.VM)
+            given = Share(weight=share.weight, per_thread=per_vcpu, processors=share.vcpus, cap_cores=share.cap_cores)
+            return below.group.group(name, given)
+        if layer.isolates_group:
+            return below.group.group(name, Share(weight=layer.group_weight * share.weight, per_thread=False, cap_cores=share.cap_cores))
+        return below.group
+
+    def _interrupts(self, kernel: Instance) -> ThreadPool:
+        name = "interrupts"
+        if name not in kernel.pools:
+            layer = kernel.layer
+            assert isinstance(layer, Hypervisor | OperatingSystem)
+            processors = kernel.group.share.processors
+            queues = max(1.0, min(layer.network.receive_queues.si, processors))
+            group = kernel.group.group(f"interrupts of {kernel.name}", Share(weight=INTERRUPT_WEIGHT))
+            kernel.pools[name] = ThreadPool(self._engine, group, name, queues)
+        return kernel.pools[name]
+
+    def _service_vm(self, owner: Instance, name: str) -> ThreadPool:
+        if name not in owner.pools:
+            layer = owner.layer
+            assert isinstance(layer, Hypervisor)
+            vcpus = layer.service_vcpus.si
+            per_vcpu = layer.weight_scope is WeightScope.VCPU
+            group = owner.group.group(name, Share(per_thread=per_vcpu, processors=vcpus))
+            owner.pools[name] = ThreadPool(self._engine, group, name, vcpus)
+        return owner.pools[name]
+
+    def _thread(self, owner: Instance, name: str, kernel: AbstractGroup) -> ThreadPool:
+        group = kernel.group(f"{name} of {owner.name}", Share())
+        owner.pools[name] = ThreadPool(self._engine, group, name, 1)
+        return owner.pools[name]

@@ -1,0 +1,164 @@
+"""What one run found: frozen, picklable, and able to tell itself as rows of the tidy table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import nan
+
+from simvirt.metrics.histogram import LatencyHistogram
+from simvirt.metrics.tidy import Row
+
+__all__ = ["ClassTimes", "InstanceAccount", "RunOutcome", "TenantOutcome", "TimePart"]
+
+WAITING = "wait"
+"""First word of a cause that is a wait, not work."""
+
+QUANTILES: Mapping[str, float] = {
+    "response_time_p50_s": 0.5,
+    "response_time_p95_s": 0.95,
+    "response_time_p99_s": 0.99,
+    "response_time_p999_s": 0.999,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimePart:
+    """A part of the mean response time: spent by this layer for this cause."""
+
+    layer: str
+    cause: str
+    seconds: float
+
+    @property
+    def is_wait(self) -> bool:
+        return self.cause.startswith(WAITING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassTimes:
+    """Where the time of one class of requests went; the parts add up to the mean response time of the class."""
+
+    name: str
+    completed: int
+    parts: tuple[TimePart, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantOutcome:
+    """What a tenant saw in the window from the end of warm-up to the end of the run."""
+
+    name: str
+    group: str
+    window_s: float
+    arrived: int
+    completed: int
+    in_flight_before: int
+    in_flight_after: int
+    in_flight_mean: float
+    open_loop: bool
+    histogram: LatencyHistogram
+    cpu_s: float
+    """Core-seconds charged for its requests, wherever they were served."""
+    classes: tuple[ClassTimes, ...]
+
+    @property
+    def saturated(self) -> bool:
+        """Whether an open loop offers more than is carried.
+
+        Requests in flight then grow as long as the run lasts. Under a stable load arrivals exceed completions by chance alone, by less than
+        four standard deviations of a Poisson count.
+        """
+        growth = self.in_flight_after - self.in_flight_before
+        return self.open_loop and growth > 4 * self.arrived**0.5 + 10
+
+    @property
+    def throughput_per_s(self) -> float:
+        return self.completed / self.window_s
+
+    @property
+    def time_parts(self) -> tuple[TimePart, ...]:
+        """Where the time went, over all classes; the parts add up to the mean response time."""
+        total = sum(c.completed for c in self.classes)
+        sums: dict[tuple[str, str], float] = {}
+        for one in self.classes:
+            for part in one.parts:
+                label = (part.layer, part.cause)
+                sums[label] = sums.get(label, 0.0) + part.seconds * one.completed / total
+        return tuple(TimePart(layer=layer, cause=cause, seconds=seconds) for (layer, cause), seconds in sums.items())
+
+    def metrics(self) -> Iterator[tuple[str, float]]:
+        """Name and value of each metric of the tenant. A saturated point has no response time."""
+        trusted = not self.saturated
+        yield "response_time_mean_s", self.histogram.mean_s if trusted else nan
+        for name, q in QUANTILES.items():
+            yield name, self.histogram.quantile(q) if trusted else nan
+        yield "throughput_per_s", self.throughput_per_s
+        yield "offered_load_per_s", self.arrived / self.window_s
+        yield "completed", float(self.completed)
+        yield "in_flight", self.in_flight_mean
+        yield "saturated", float(self.saturated)
+        yield "cpu_s_per_request", self.cpu_s / self.completed if self.completed else nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceAccount:
+    """CPU accounts of one virtual machine, control group or service VM over the window."""
+
+    name: str
+    busy_s: float
+    steal_s: float
+    ready_s: float
+
+    def metrics(self) -> Iterator[tuple[str, float]]:
+        wanted = self.busy_s + self.steal_s
+        yield "busy_s", self.busy_s
+        yield "steal_s", self.steal_s
+        yield "ready_s", self.ready_s
+        yield "steal_share", self.steal_s / wanted if wanted else nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOutcome:
+    """One replication of one scenario."""
+
+    platform: str
+    replication: int
+    tenants: tuple[TenantOutcome, ...]
+    instances: tuple[InstanceAccount, ...]
+    cpu_utilization: float
+    disk_utilization: float
+    disk_wait_s: float
+    nic_rx_utilization: float
+    nic_tx_utilization: float
+    events: int
+    """Entries that the event queue saw in the whole run."""
+
+    def tenant(self, name: str) -> TenantOutcome:
+        return next(tenant for tenant in self.tenants if tenant.name == name)
+
+    def of_group(self, group: str) -> tuple[TenantOutcome, ...]:
+        """The tenants of one group of the scenario."""
+        return tuple(tenant for tenant in self.tenants if tenant.group == group)
+
+    def rows(self, factors: Mapping[str, str | float | int | None]) -> Iterator[Row]:
+        """The run as rows of the tidy table, with the levels of the design point."""
+
+        def row(entity: str, metric: str, value: float) -> Row:
+            return Row(factors=factors, replication=self.replication, entity=entity, metric=metric, value=value)
+
+        for tenant in self.tenants:
+            entity = f"tenant/{tenant.name}"
+            yield from (row(entity, metric, value) for metric, value in tenant.metrics())
+            if not tenant.saturated:
+                for part in tenant.time_parts:
+                    yield row(f"{entity}/{part.layer}/{part.cause}", "time_per_request_s", part.seconds)
+        for instance in self.instances:
+            yield from (row(f"instance/{instance.name}", metric, value) for metric, value in instance.metrics())
+        yield row("cpu", "cpu_utilization", self.cpu_utilization)
+        yield row("disk", "disk_utilization", self.disk_utilization)
+        yield row("disk", "disk_wait_s", self.disk_wait_s)
+        yield row("nic/rx", "nic_utilization", self.nic_rx_utilization)
+        yield row("nic/tx", "nic_utilization", self.nic_tx_utilization)
+
+
