@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from itertools import chain, repeat
 from typing import Final
 
 import numpy as np
@@ -42,5 +43,4 @@ class Streams:
 
 def blocks(draw: Callable[[int], np.ndarray], size: int = BLOCK) -> Iterator[float]:
     """An endless iterator over `draw(size)`, block after block."""
-    while True:
-        yield from draw(size).tolist()
+    return chain.from_iterable(draw(size).tolist() for _ in repeat(None))

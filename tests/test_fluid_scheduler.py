@@ -260,6 +260,26 @@ def test_short_bursts_late_in_a_long_run_beside_a_hog_are_neither_lost_nor_early
     assert max(abs(span - 2e-6) for span in spans) <= 4 * math.ulp(1e5)
 
 
+def test_heaps_do_not_grow_with_the_number_of_bursts() -> None:
+    """A hog's far completion is noted anew after each of 2,000 short bursts in its group; what is outdated must not pile up."""
+    trace = Trace(cores=1)
+    groups = [trace.cpu.group(str(i), CONTAINER) for i in range(2)]
+    for group in groups:
+        group.thread("hog").run(1e6, trace.note, "hog")
+    turns = 0
+
+    def again(thread: FluidThread) -> None:
+        nonlocal turns
+        turns += 1
+        thread.run(1e-3, again, thread)
+
+    again(groups[0].thread("web"))
+    trace.engine.run(2000 * 4e-3)
+    assert turns >= 2000 - 1
+    assert sum(len(cohort.heap) for cohort in trace.cpu._root.cohorts) < 40
+    assert len(trace.engine._queue) < 5
+
+
 # ---- a slow, obviously correct integrator ----
 
 
@@ -436,9 +456,7 @@ def test_completions_and_work_agree_with_the_slow_integrator(system: tuple[Branc
 
 @settings(max_examples=60, deadline=None)
 @given(systems(), st.lists(st.floats(0.01, 10.0), min_size=2, max_size=5))
-def test_no_group_exceeds_its_limits_and_the_cores_are_never_idle_in_vain(
-    system: tuple[Branch, int, Plan], pauses: list[float]
-) -> None:
+def test_no_group_exceeds_its_limits_and_the_cores_are_never_idle_in_vain(system: tuple[Branch, int, Plan], pauses: list[float]) -> None:
     """Between any two looks, also in mid-burst, and looking changes nothing."""
     tree, cores, plan = system
     built = Built(tree, cores, plan)
@@ -528,9 +546,7 @@ def erlang_c_response_s(servers: int, rate_per_s: float) -> float:
         pytest.param(4, 2.8, exponential, erlang_c_response_s(4, 2.8), id="M/M/4"),
     ],
 )
-def test_mean_response_time(
-    cores: int, rate_per_s: float, draw: Callable[[np.random.Generator, int], np.ndarray], expected: float
-) -> None:
+def test_mean_response_time(cores: int, rate_per_s: float, draw: Callable[[np.random.Generator, int], np.ndarray], expected: float) -> None:
     """Inside the 99.9 % interval of the replications, which must be narrow enough to see an error of 4 %."""
     means = [mean_response_s(cores, rate_per_s, draw, i) for i in range(REPLICATIONS)]
     half_width = stats.t.ppf(0.9995, REPLICATIONS - 1) * np.std(means, ddof=1) / math.sqrt(REPLICATIONS)

@@ -193,7 +193,11 @@ class CallerBurst(AbstractStage):
         thread = request.thread
         assert thread is not None
         slept_s = request.slept_s if self._first else self._engine._now - request.blocked_at
-        thread.run(self.work.seconds(request.factor, slept_s), self._done, request)
+        seconds = self.work.seconds(request.factor, slept_s)
+        if seconds > 0.0:
+            thread.run(seconds, self._done, request)
+        else:
+            self._finished(request)
 
     def _finished(self, request: Request) -> None:
         request.blocked_at = now = self._engine._now
@@ -218,7 +222,11 @@ class PoolBurst(AbstractStage):
 
     def _granted(self, request: Request, thread: AbstractThread, slept_s: float) -> None:
         request.times.append(self._engine._now)
-        thread.run(self.work.seconds(request.factor, slept_s), self._done, (request, thread))
+        seconds = self.work.seconds(request.factor, slept_s)
+        if seconds > 0.0:
+            thread.run(seconds, self._done, (request, thread))
+        else:
+            self._finished((request, thread))
 
     def _finished(self, served: tuple[Request, AbstractThread]) -> None:
         request, thread = served

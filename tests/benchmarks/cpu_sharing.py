@@ -1,10 +1,10 @@
 """How much faster fluid CPU sharing is than plain SimPy with one process per request: python tests/benchmarks/cpu_sharing.py
 
-Three systems at a load of 0.8: one core (C1) and 16 cores (C2) shared by all requests, log-normal demands, coefficient of variation
-2; and 100 tenants with weights 1, 2 and 4 of which every fifth is capped at 1 core, on 16 cores (E). Plain SimPy is written twice:
-*textbook*, where every arrival and departure interrupts the processes of all requests in service, which sleep again
-for what is left at their new rate; and *virtual time* (C1, C2), where each request waits for its own event and the station keeps one clock of
-service and a heap. Then the cost per request of simvirt against tenants and against cores. CPU time of alternating rounds.
+Three systems at a load of 0.8, demands log-normal with a coefficient of variation of 2: one core (C1) and 16 cores (C2) shared by
+all requests; and 100 tenants with weights 1, 2 and 4 of which every fifth is capped at 1 core, on 16 cores (E). Plain SimPy is
+written twice: *textbook*, where every arrival and departure works out all rates and interrupts the processes of the requests whose
+rate is another one now; and *virtual time* (C1, C2), where each request waits for its own event and the station keeps one
+clock of service and a heap. Then the cost per request of simvirt against tenants and against cores. CPU time of alternating rounds.
 """
 
 from __future__ import annotations

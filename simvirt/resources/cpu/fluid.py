@@ -87,8 +87,8 @@ class _Node(ABC):
     """
 
     __slots__ = (
-        "at", "busy_s", "cohort", "demand", "divider", "entitled_s", "idle_since", "key", "limit", "maximum", "per_thread", "processors", "runnable",
-        "runnable_s", "since", "stamp", "unit_weight", "weight",
+        "at", "busy_s", "cohort", "demand", "divider", "entitled_s", "idle_since", "key", "limit", "maximum", "per_thread", "processors",
+        "runnable", "runnable_s", "since", "stamp", "unit_weight", "weight",
     )  # fmt: skip
 
     def __init__(self, divider: _Divider | None, share: Share, now: float) -> None:
@@ -237,7 +237,8 @@ class _Divider(_Node):
     """A group that divides its rate among several children by water-filling."""
 
     __slots__ = (
-        "capped_maximum", "cohorts", "followers", "free_weight", "level", "now", "pace", "planned", "split", "stamps", "water", "water_pace",
+        "capped_maximum", "cohorts", "followers", "free_weight", "level", "now", "pace", "planned", "split", "stamps", "water",
+        "water_pace",
     )  # fmt: skip
 
     def __init__(self, divider: _Divider | None, share: Share, now: float, stamps: Iterator[int]) -> None:
@@ -297,6 +298,7 @@ class _Divider(_Node):
 
     def resize(self, node: _Node, weight: float, maximum: float, now: float) -> None:
         """Give a child another weight and maximum; none at all when it has nothing to run."""
+        self.key = inf  # what was planned may be gone
         self.demand += maximum - node.maximum
         cohort = node.cohort
         if cohort is not None:
@@ -706,6 +708,7 @@ class FluidScheduler(AbstractScheduler):
             self._root.collect(finished, now)
             for burst in finished:
                 self._changed.append(burst[2].pool)
+        assert finished, "a wake-up serves at least one burst"
         if len(finished) > 1:
             finished.sort(key=_order)
         self._serving = True
@@ -716,14 +719,20 @@ class FluidScheduler(AbstractScheduler):
                 done(thread.argument)
         finally:
             self._serving = False
-            alone = self._alone
-            if alone is None:
-                self._settle()
-            elif alone.runnable:
-                self._aim(alone, now)
-            else:
-                alone.maximum = 0.0
-                self._wakeup.cancel()
+            self._resume(now)
+
+    def _resume(self, now: float) -> None:
+        """Work out the rates and the next completion after the callers have been told."""
+        alone = self._alone
+        if alone is None:
+            self._settle()
+            return
+        self._changed.clear()
+        if alone.runnable:
+            self._aim(alone, now)
+        else:
+            alone.maximum = 0.0
+            self._wakeup.cancel()
 
     # ---- one pool alone ----
 

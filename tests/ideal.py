@@ -1,0 +1,108 @@
+"""Machines and layers that cost nothing, or just what a test says: for closed forms and laws.
+
+`ideal(Class)` builds any layer, or part of one, with every cost at 0 (a multiplier at 1, a capacity without bound), except those given by dotted field name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import StrEnum
+from typing import Any, TypeVar, get_type_hints
+
+from simvirt.catalog import Catalog
+from simvirt.demand import Demand, Interface, Operation
+from simvirt.evidence import Cost, Grade
+from simvirt.layers.contract import AbstractLayer
+from simvirt.layers.hardware import Hardware
+from simvirt.layers.hosted_hypervisor import HostedHypervisor
+from simvirt.layers.hypervisor import Hypervisor
+from simvirt.layers.operating_system import OperatingSystem
+from simvirt.layers.stack import Stack
+from simvirt.profile_reader import Platform
+from simvirt.workloads.distributions import Constant, Distribution
+from simvirt.workloads.profile import RequestClass, Workload
+
+T = TypeVar("T")
+
+MACHINE = Interface("machine", "x86_64")
+OS = Interface("os", "linux")
+
+UNIT = {"_s_per_byte": "s/B", "_bytes_per_s": "B/s", "_per_s": "/s", "_hz": "Hz", "_bytes": "B", "_s": "s"}
+NEUTRAL = {
+    "integer_factor": 1.0, "float_factor": 1.0, "cores": 1.0, "sockets": 1.0, "clock_hz": 1e9, "core_speed": 1.0, "memory_bytes": 1e12,
+    "bandwidth_bytes_per_s": 1e30, "packet_rate_per_s": 1e30, "channels": 1.0, "receive_queues": 1.0, "service_vcpus": 1.0, "cpu_weight": 1.0,
+    "medium_residency_s": 1e9, "deep_residency_s": 2e9,
+}  # fmt: skip
+
+
+def cost(value: float, field: str = "count") -> Cost:
+    """A number with evidence enough for a test."""
+    unit = next((unit for suffix, unit in UNIT.items() if field.endswith(suffix)), "count")
+    return Cost(value=value, unit=unit, low=value, high=value, source="test", where="test", grade=Grade.ASSUMED, path=field)
+
+
+def ideal(cls: type[T], name: str = "ideal", given: Mapping[str, float] | None = None, prefix: str = "", **plain: Any) -> T:
+    """A layer, or a part of one, whose costs are neutral except those given."""
+    given = given or {}
+    hints = get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for field in fields(cls):  # type: ignore[arg-type]
+        hint, path = hints[field.name], prefix + field.name
+        if field.name in plain:
+            values[field.name] = plain[field.name]
+        elif hint is Cost:
+            values[field.name] = cost(given.get(path, NEUTRAL.get(field.name, 0.0)), field.name)
+        elif isinstance(hint, type) and is_dataclass(hint) and hint is not Interface:
+            values[field.name] = ideal(hint, name, given, f"{path}.")
+        elif isinstance(hint, type) and issubclass(hint, StrEnum):
+            values[field.name] = next(iter(hint))
+        elif hint is str:
+            values[field.name] = name if field.name == "name" else "thread" if "thread" in field.name else "for a test"
+    return cls(**values)
+
+
+def machine(cores: int = 1, given: Mapping[str, float] | None = None) -> Hardware:
+    return ideal(Hardware, "machine", {"cores": float(cores), **(given or {})}, provides=MACHINE, requires=None)
+
+
+def system(given: Mapping[str, float] | None = None, name: str = "system") -> OperatingSystem:
+    return ideal(OperatingSystem, name, given, requires=MACHINE, provides=OS)
+
+
+def hypervisor(given: Mapping[str, float] | None = None, name: str = "hypervisor", **plain: Any) -> Hypervisor:
+    return ideal(Hypervisor, name, given, requires=MACHINE, provides=MACHINE, **plain)
+
+
+def hosted(given: Mapping[str, float] | None = None, name: str = "hosted") -> HostedHypervisor:
+    return ideal(HostedHypervisor, name, given, requires=OS, provides=MACHINE)
+
+
+def workload(*operations: Operation, threads: float = float("inf"), factor: Distribution | None = None, name: str = "work") -> Workload:
+    """A workload of one class of requests."""
+    request = RequestClass(name="request", weight=1.0, demand=Demand(operations))
+    return Workload(name=name, summary="for a test", requires=OS, threads=threads, factor=factor or Constant(value=1.0), requests=(request,))
+
+
+class IdealCatalog(Catalog):
+    """A catalog of given layers: one platform called `ideal` and given workloads."""
+
+    def __init__(self, layers: tuple[AbstractLayer, ...], *workloads: Workload, shared: int = 1) -> None:
+        super().__init__()
+        self._layers = layers
+        self._workloads = {w.name: w for w in workloads}
+        self._shared = layers[shared].name
+
+    def names(self, kind: str) -> tuple[str, ...]:
+        known = {"platforms": ("ideal",), "hardware": ("machine",), "workloads": tuple(self._workloads)}
+        return known.get(kind, tuple(layer.name for layer in self._layers))
+
+    def platform(self, name: str) -> Platform:
+        names = tuple(layer.name for layer in self._layers[1:])
+        return Platform(name=name, summary="for a test", family="native", layers=names, shared=self._shared, machine="machine")
+
+    def workload(self, name: str) -> Workload:
+        return self._workloads[name]
+
+    def stack(self, platform: str, machine: str | None = None, overrides: Mapping[str, float | str] | None = None) -> Stack:
+        return Stack(tuple(layer.on(self._layers[0].clock_hz.si) for layer in self._layers))  # type: ignore[attr-defined]
