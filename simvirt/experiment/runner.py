@@ -1,0 +1,107 @@
+"""Does the runs of a study on the cores there are; the order in which they finish never shows in what they give."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+from simvirt.catalog import Catalog
+from simvirt.errors import SimvirtError
+from simvirt.scenario import Scenario
+from simvirt.simulation import RunOutcome, simulate
+
+__all__ = ["Failure", "Point", "PointOutcome", "run_points"]
+
+Level = str | float | int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One point of a design: levels of the factors, and the scenario that they make."""
+
+    factors: Mapping[str, Level]
+    scenario: Scenario
+    profiles: tuple[Path, ...] = ()
+    """Folders of further profiles."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A run that ended with an error."""
+
+    replication: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointOutcome:
+    """All replications of one point, in order."""
+
+    point: Point
+    runs: tuple[RunOutcome, ...]
+    failures: tuple[Failure, ...] = field(default=())
+
+
+def run_points(points: Sequence[Point], *, executor: Executor | None = None, finished: Callable[[], None] | None = None) -> list[PointOutcome]:
+    """Run every replication of every point and give the outcomes in the order of the points.
+
+    `executor` is any `concurrent.futures.Executor`; by default a pool of spawned processes, one per core, or this process where
+    there is one run or one core. `finished` is called after each run (a progress bar). An error in a run becomes a Failure; an interrupt
+    stops everything.
+    """
+    tasks = [(i, replication) for i, point in enumerate(points) for replication in range(point.scenario.run.replications)]
+    found: dict[tuple[int, int], RunOutcome | Failure] = {}
+    if executor is None and (len(tasks) == 1 or _cores() == 1):
+        for i, replication in tasks:
+            found[i, replication] = _run(points[i], replication)
+            _tell(finished)
+    else:
+        found = _run_on(points, tasks, executor, finished)
+    return [_gather(point, [found[i, r] for j, r in tasks if j == i]) for i, point in enumerate(points)]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _run_on(
+    points: Sequence[Point], tasks: Iterable[tuple[int, int]], executor: Executor | None, finished: Callable[[], None] | None
+) -> dict[tuple[int, int], RunOutcome | Failure]:
+    pool: AbstractContextManager[Executor]
+    pool = nullcontext(executor) if executor else ProcessPoolExecutor(_cores(), mp_context=get_context("spawn"))
+    found: dict[tuple[int, int], RunOutcome | Failure] = {}
+    with pool as runs:
+        futures: dict[Future[RunOutcome | Failure], tuple[int, int]] = {runs.submit(_run, points[i], r): (i, r) for i, r in tasks}
+        try:
+            for future in as_completed(futures):
+                found[futures[future]] = future.result()
+                _tell(finished)
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+    return found
+
+
+def _tell(finished: Callable[[], None] | None) -> None:
+    if finished is not None:
+        finished()
+
+
+def _run(point: Point, replication: int) -> RunOutcome | Failure:
+    """One run, in whatever process."""
+    try:
+        return simulate(point.scenario, Catalog.builtin(*point.profiles), replication)
+    except SimvirtError as error:
+        return Failure(replication=replication, error=str(error))
+
+
+def _gather(point: Point, found: Sequence[RunOutcome | Failure]) -> PointOutcome:
+    runs = tuple(one for one in found if isinstance(one, RunOutcome))
+    failures = tuple(one for one in found if isinstance(one, Failure))
+    return PointOutcome(point=point, runs=runs, failures=failures)
