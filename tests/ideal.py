@@ -13,13 +13,16 @@ from typing import Any, TypeVar, get_type_hints
 from simvirt.catalog import Catalog
 from simvirt.demand import Demand, Interface, Operation
 from simvirt.evidence import Cost, Grade
+from simvirt.layers.container import ContainerRuntime
 from simvirt.layers.contract import AbstractLayer
 from simvirt.layers.hardware import Hardware
 from simvirt.layers.hosted_hypervisor import HostedHypervisor
 from simvirt.layers.hypervisor import Hypervisor
 from simvirt.layers.operating_system import OperatingSystem
+from simvirt.layers.sandbox import Sandbox
 from simvirt.layers.stack import Stack
 from simvirt.profile_reader import Platform
+from simvirt.scenario import Run, Scenario, Tenants
 from simvirt.workloads.distributions import Constant, Distribution
 from simvirt.workloads.profile import RequestClass, Workload
 
@@ -31,7 +34,8 @@ OS = Interface("os", "linux")
 UNIT = {"_s_per_byte": "s/B", "_bytes_per_s": "B/s", "_per_s": "/s", "_hz": "Hz", "_bytes": "B", "_s": "s"}
 NEUTRAL = {
     "integer_factor": 1.0, "float_factor": 1.0, "cores": 1.0, "sockets": 1.0, "clock_hz": 1e9, "core_speed": 1.0, "memory_bytes": 1e12,
-    "bandwidth_bytes_per_s": 1e30, "packet_rate_per_s": 1e30, "channels": 1.0, "receive_queues": 1.0, "service_vcpus": 1.0, "cpu_weight": 1.0,
+    "bandwidth_bytes_per_s": 1e30, "read_bytes_per_s": 1e30, "write_bytes_per_s": 1e30, "frame_payload_bytes": 1448.0,
+    "packet_rate_per_s": 1e30, "channels": 1.0, "receive_queues": 1.0, "service_vcpus": 1.0, "cpu_weight": 1.0,
     "medium_residency_s": 1e9, "deep_residency_s": 2e9,
 }  # fmt: skip
 
@@ -78,6 +82,37 @@ def hosted(given: Mapping[str, float] | None = None, name: str = "hosted") -> Ho
     return ideal(HostedHypervisor, name, given, requires=OS, provides=MACHINE)
 
 
+def container(given: Mapping[str, float] | None = None, name: str = "container") -> ContainerRuntime:
+    return ideal(ContainerRuntime, name, given, requires=OS, provides=OS)
+
+
+def sandbox(given: Mapping[str, float] | None = None, name: str = "sandbox") -> Sandbox:
+    return ideal(Sandbox, name, given, requires=OS, provides=OS)
+
+
+Layers = tuple[AbstractLayer, ...]
+
+
+def bare(cores: int = 1) -> Layers:
+    """A system on a machine, free of cost."""
+    return machine(cores), system()
+
+
+def in_vm(cores: int = 1) -> Layers:
+    """The same in a virtual machine."""
+    return machine(cores), hypervisor(), system(name="guest")
+
+
+def in_hosted_vm(cores: int = 1) -> Layers:
+    """The same in a virtual machine that is a program of a host."""
+    return machine(cores), system(), hosted(), system(name="guest")
+
+
+def in_nested_vm(cores: int = 1) -> Layers:
+    """The same in a virtual machine within a virtual machine."""
+    return machine(cores), hypervisor(name="outer"), hypervisor(name="inner"), system(name="guest")
+
+
 def workload(*operations: Operation, threads: float = float("inf"), factor: Distribution | None = None, name: str = "work") -> Workload:
     """A workload of one class of requests."""
     request = RequestClass(name="request", weight=1.0, demand=Demand(operations))
@@ -106,3 +141,8 @@ class IdealCatalog(Catalog):
 
     def stack(self, platform: str, machine: str | None = None, overrides: Mapping[str, float | str] | None = None) -> Stack:
         return Stack(tuple(layer.on(self._layers[0].clock_hz.si) for layer in self._layers))  # type: ignore[attr-defined]
+
+
+def scenario(*tenants: Tenants, duration_s: float, warm_up_fraction: float = 0.1, seed: int = 1, platform: str = "ideal") -> Scenario:
+    """Tenants on a platform, for a while."""
+    return Scenario(platform=platform, tenants=tenants, run=Run(duration_s=duration_s, warm_up_fraction=warm_up_fraction, seed=seed))

@@ -14,32 +14,35 @@ __all__ = ["Disk", "Hardware", "Idle", "Nic"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nic:
-    """A full-duplex network card. Each direction is a FIFO server with service time max(bytes / bandwidth, packets / packet rate)."""
+    """A full-duplex network card. Each direction is a FIFO server with service time max(bytes / bandwidth, frames / packet rate)."""
 
     bandwidth_bytes_per_s: Cost
     packet_rate_per_s: Cost
+    frame_payload_bytes: Cost
+    """What a full frame carries of a message."""
     frame_overhead_bytes: Cost
-    """Bytes on the wire per packet beyond what the socket sees (headers, preamble, gap)."""
+    """Bytes on the wire per frame beyond what the socket sees (headers, preamble, gap)."""
     latency_s: Cost
-    """From the last bit on the wire to the interrupt, and from the doorbell to the first bit: DMA, bus, moderation."""
+    """Per message: from the last bit on the wire to the interrupt, and from the doorbell to the first bit: DMA, bus, moderation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """A block device with parallel channels.
+    """A block device: parallel channels and one bus that they share.
 
-    One request occupies a channel for random * seek + size / (bandwidth / channels) + count * access, so that `channels` requests in parallel reach the
-    device's bandwidth and count / access its rate.
+    A request holds a channel for its access time (count * read_s | write_s + random * seek_s) and the bus for size / bandwidth, one after
+    the other. So channels / access bounds small requests, the bandwidth large ones.
     """
 
     channels: Cost
     read_s: Cost
-    """Access time of one read, whatever its size and place."""
+    """Access time of one read, whatever its size."""
     write_s: Cost
     """Access time of one write until it is stable."""
     seek_s: Cost
     """Added for a request at a random place (moving parts)."""
-    bandwidth_bytes_per_s: Cost
+    read_bytes_per_s: Cost
+    write_bytes_per_s: Cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,24 +87,28 @@ class Hardware(AbstractLayer):
 
     def lower(self, operation: Operation, host: Host) -> Lowered:
         match operation:
-            case DeviceReceive(packets=packets, size_bytes=size):
-                return (*self._wire(Resource.NIC_RX, packets, size), *self._latency(packets))
-            case DeviceSend(packets=packets, size_bytes=size):
-                return (*self._latency(packets), *self._wire(Resource.NIC_TX, packets, size))
-            case BlockRead():
-                return self._block("disk_read", operation, self.disk.read_s)
-            case BlockWrite():
-                return self._block("disk_write", operation, self.disk.write_s)
+            case DeviceReceive(messages=messages, size_bytes=size):
+                return charges(self._wire(Resource.NIC_RX, messages, size), self._latency(messages))
+            case DeviceSend(messages=messages, size_bytes=size):
+                return charges(self._latency(messages), self._wire(Resource.NIC_TX, messages, size))
+            case BlockRead(count=count, random=random, size_bytes=size):
+                access_s = count * self.disk.read_s + random * self.disk.seek_s
+                access = Charge(cause="disk_read", amount=access_s, resource=Resource.DISK)
+                return charges(access, self._transfer(size, self.disk.read_bytes_per_s))
+            case BlockWrite(count=count, random=random, size_bytes=size):
+                access_s = count * self.disk.write_s + random * self.disk.seek_s
+                access = Charge(cause="disk_write", amount=access_s, resource=Resource.DISK)
+                return charges(self._transfer(size, self.disk.write_bytes_per_s), access)
         return ()
 
-    def _latency(self, packets: float) -> Lowered:
-        return charges(Charge(cause="nic_latency", amount=packets * self.nic.latency_s, resource=Resource.DELAY))
+    def _latency(self, messages: float) -> Charge:
+        return Charge(cause="nic_latency", amount=messages * self.nic.latency_s, resource=Resource.DELAY)
 
-    def _wire(self, direction: Resource, packets: float, size: float) -> Lowered:
-        wire_bytes = size + packets * self.nic.frame_overhead_bytes
-        return charges(Charge(cause=direction.value, amount=packets, size_bytes=wire_bytes, resource=direction))
+    def _wire(self, direction: Resource, messages: float, size: float) -> Charge:
+        """A message is cut into full frames and one that is not full: messages + size / payload of a frame."""
+        frames = messages + size / self.nic.frame_payload_bytes.si
+        wire_bytes = size + frames * self.nic.frame_overhead_bytes
+        return Charge(cause=direction.value, amount=frames, size_bytes=wire_bytes, resource=direction)
 
-    def _block(self, cause: str, operation: BlockRead | BlockWrite, access_s: Cost) -> Lowered:
-        transfer_s = operation.size_bytes * self.disk.channels / self.disk.bandwidth_bytes_per_s.si
-        seconds = operation.count * access_s + operation.random * self.disk.seek_s + transfer_s
-        return charges(Charge(cause=cause, amount=seconds, size_bytes=operation.size_bytes, resource=Resource.DISK))
+    def _transfer(self, size: float, bandwidth: Cost) -> Charge:
+        return Charge(cause="disk_transfer", amount=size / bandwidth.si, size_bytes=size, resource=Resource.DISK_BUS)

@@ -31,6 +31,7 @@ class Host:
     scheduler: AbstractScheduler
     nic: Nic
     disk: Disk
+    disk_bus: Disk
     ladder: IdleLadder
 
 
@@ -136,8 +137,9 @@ class _Binder:
         submit: Submit
         if step.resource is Resource.DELAY:
             submit, work_s = Delay(host.engine, amount).pass_on, amount
-        elif step.resource is Resource.DISK:
-            submit, work_s = partial(host.disk.submit, amount), amount
+        elif step.resource in (Resource.DISK, Resource.DISK_BUS):
+            device = host.disk if step.resource is Resource.DISK else host.disk_bus
+            submit, work_s = partial(device.submit, amount), amount
         else:
             link = host.nic.rx if step.resource is Resource.NIC_RX else host.nic.tx
             submit, work_s = partial(link.send, amount, step.size_bytes), link.service_s(amount, step.size_bytes)

@@ -128,6 +128,7 @@ class RunOutcome:
     instances: tuple[InstanceAccount, ...]
     cpu_utilization: float
     disk_utilization: float
+    """Of its channels or of its bus, whichever is busier."""
     disk_wait_s: float
     nic_rx_utilization: float
     nic_tx_utilization: float

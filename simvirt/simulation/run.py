@@ -66,7 +66,7 @@ class Simulation:
             tenants=tuple(tenant.outcome() for tenant in self.tenants),
             instances=tuple(self._accounts()),
             cpu_utilization=host.scheduler.account().busy_s / (host.scheduler.cores * window_s),
-            disk_utilization=host.disk.utilization,
+            disk_utilization=max(host.disk.utilization, host.disk_bus.utilization),
             disk_wait_s=host.disk.wait_s / host.disk.served if host.disk.served else 0.0,
             nic_rx_utilization=host.nic.rx.utilization,
             nic_tx_utilization=host.nic.tx.utilization,
@@ -96,6 +96,7 @@ class Simulation:
         self.host.scheduler.restart()
         self.host.nic.restart()
         self.host.disk.restart()
+        self.host.disk_bus.restart()
         for tenant in self.tenants:
             tenant.restart()
 
@@ -123,6 +124,7 @@ def _host(engine: Engine, machine: Hardware) -> Host:
         scheduler=FluidScheduler(engine, int(machine.cores.si)),
         nic=Nic(engine, machine.nic.bandwidth_bytes_per_s.si, machine.nic.packet_rate_per_s.si),
         disk=Disk(engine, int(machine.disk.channels.si)),
+        disk_bus=Disk(engine, 1),
         ladder=IdleLadder(states),
     )
 
