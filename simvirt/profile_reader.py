@@ -78,6 +78,9 @@ def _build_part(cls: type[T], plain: Table, costs: Table, path: str, references:
     hints = get_type_hints(cls)
     values: dict[str, Any] = {}
     before = len(problems)
+    if not isinstance(costs, Mapping):
+        problems.append(f"{path}: {costs!r}; must be a table of costs, such as [cost.{fields(cls)[0].name}]")  # type: ignore[arg-type]
+        return None
     declared = [f.name for f in fields(cls)]  # type: ignore[arg-type]
     for field in declared:
         hint = hints[field]
@@ -120,6 +123,7 @@ def _build_plain(value: Any, hint: Any, path: str, problems: Problems) -> Any:
 
 
 _COST_KEYS: Final = {f.name for f in fields(Cost)} - {"path"}
+_COST_NUMBERS: Final = {"value", "low", "high", "clock_hz"}
 
 
 def _build_cost(entry: Any, field: str, path: str, references: Mapping[str, Reference], problems: Problems) -> Cost | None:
@@ -128,11 +132,13 @@ def _build_cost(entry: Any, field: str, path: str, references: Mapping[str, Refe
         return None
     missing = sorted(_COST_KEYS - entry.keys() - {"clock_hz", "derivation"})
     unknown = sorted(entry.keys() - _COST_KEYS)
-    wrong = [key for key in ("value", "low", "high", "clock_hz") if isinstance(entry.get(key, 0.0), bool | str)]
-    if missing or unknown or wrong:
-        problems += [f"{path}: evidence lacks {key!r}" for key in missing]
+    wrong = [key for key in _COST_NUMBERS & entry.keys() if isinstance(entry[key], bool) or not isinstance(entry[key], int | float)]
+    mute = [key for key in sorted((_COST_KEYS - _COST_NUMBERS) & entry.keys()) if not isinstance(entry[key], str)]
+    if missing or unknown or wrong or mute:
+        problems += [f"{path}: evidence lacks {key!r}; add it, no cost is loaded without" for key in missing]
+        problems += [f"{path}.{key}: {entry[key]!r} is not text; put it in quotes" for key in mute]
         problems += [f"{path}.{key}: not a part of a cost; {nearest(key, _COST_KEYS)}" for key in unknown]
-        problems += [f"{path}.{key}: {entry[key]!r} is not a number; the unit has its own entry" for key in wrong]
+        problems += [f"{path}.{key}: {entry[key]!r} is not a number; the unit has its own entry" for key in sorted(wrong)]
         return None
     if entry["grade"] not in list(Grade):
         problems.append(f"{path}.grade: {entry['grade']!r} is none of {', '.join(Grade)}")
@@ -160,9 +166,13 @@ def build_platform(name: str, table: dict[str, Any]) -> Platform:
     problems = [f"{path}.{key}: missing" for key in sorted(_PLATFORM_KEYS - table.keys())]
     problems += [f"{path}.{key}: not a part of a platform; {nearest(key, _PLATFORM_KEYS)}" for key in sorted(table.keys() - _PLATFORM_KEYS)]
     if not problems:
+        words = [(key, table[key]) for key in sorted(_PLATFORM_KEYS - {"layers"})]
+        problems += [f"{path}.{key}: {word!r} is not text; put it in quotes" for key, word in words if not isinstance(word, str)]
         if table["family"] not in FAMILIES:
             problems.append(f"{path}.family: {table['family']!r} is none of {', '.join(FAMILIES)}")
-        if not table["layers"]:
+        if not isinstance(table["layers"], list) or not all(isinstance(layer, str) for layer in table["layers"]):
+            problems.append(f"{path}.layers: {table['layers']!r}; must be a list of names of layers, lowest first")
+        elif not table["layers"]:
             problems.append(f"{path}.layers: empty; a platform has at least an operating system")
         elif table["shared"] not in table["layers"]:
             problems.append(f"{path}.shared: {table['shared']!r} is none of its layers {', '.join(table['layers'])}")
@@ -178,6 +188,12 @@ def build_workload(name: str, table: dict[str, Any], references: Mapping[str, Re
     path = f"workloads/{name}"
     problems = [f"{path}.{key}: missing" for key in _WORKLOAD_KEYS if key not in table]
     problems += [f"{path}.{key}: not a part of a workload; {nearest(key, _WORKLOAD_KEYS)}" for key in table if key not in _WORKLOAD_KEYS]
+    if not isinstance(table.get("summary", ""), str):
+        problems.append(f"{path}.summary: {table['summary']!r} is not text; put it in quotes")
+    if not isinstance(table.get("factor_evidence", {}), Mapping):
+        problems.append(f"{path}.factor_evidence: {table['factor_evidence']!r}; must be a table with source, where and grade")
+    if not _are_tables(table.get("request", [])):
+        problems.append(f"{path}.request: must be a list of tables; write [[request]]")
     if problems:
         raise CatalogError(problems)
     _check_factor_evidence(table["factor_evidence"], f"{path}.factor_evidence", references, problems)
@@ -202,12 +218,16 @@ def build_workload(name: str, table: dict[str, Any], references: Mapping[str, Re
     )
 
 
+def _are_tables(entry: Any) -> bool:
+    return isinstance(entry, list) and all(isinstance(one, Mapping) for one in entry)
+
+
 def _check_factor_evidence(entry: Table, path: str, references: Mapping[str, Reference], problems: Problems) -> None:
     problems += [f"{path}: evidence lacks {key!r}" for key in ("source", "where", "grade") if key not in entry]
-    if entry.get("source") not in references:
-        problems.append(f"{path}.source: {entry.get('source')!r} is not in the references; {nearest(str(entry.get('source')), references)}")
-    if entry.get("grade") not in list(Grade):
-        problems.append(f"{path}.grade: {entry.get('grade')!r} is none of {', '.join(Grade)}")
+    if "source" in entry and entry["source"] not in references:
+        problems.append(f"{path}.source: {entry['source']!r} is not in the references; {nearest(str(entry['source']), references)}")
+    if "grade" in entry and entry["grade"] not in list(Grade):
+        problems.append(f"{path}.grade: {entry['grade']!r} is none of {', '.join(Grade)}")
 
 
 def _build_factor(table: Table, path: str, problems: Problems) -> Distribution | None:
@@ -232,6 +252,9 @@ def _build_request(entry: Table, path: str, references: Mapping[str, Reference],
     before = len(problems)
     operations: list[Operation] = []
     evidence: list[tuple[str, Cost]] = []
+    if not _are_tables(entry.get("operation", [])):
+        problems.append(f"{path}.operation: must be a list of tables; write [[request.operation]]")
+        return None
     for i, table in enumerate(entry.get("operation", ())):
         built = _build_operation(table, f"{path}.operation[{i}]", references, problems)
         if built is None:

@@ -96,9 +96,10 @@ class AbstractGroup(ABC):
 
     @abstractmethod
     def idle_processor_s(self) -> float:
-        """How long the processor of this group has been idle that a thread that becomes runnable now would wake; negative if it would wake none.
+        """How long that processor of this group has been idle that has been idle longest; negative if a thread that becomes runnable now finds none idle.
 
-        For a virtual machine: none if there are as many runnable threads as vCPUs. For a group without processors of its own: none.
+        It bounds how long any thread's own processor was idle. For a virtual machine: negative if there are as many runnable threads as vCPUs. For a
+        group without processors of its own: negative.
         """
 
     @abstractmethod

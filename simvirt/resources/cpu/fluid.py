@@ -135,11 +135,11 @@ class _Node(ABC):
             idle_since += [now] * (int(self.processors) - self.runnable - len(idle_since))
 
     def idle_processor_s(self, now: float) -> float:
-        """How long the processor has been idle that one more thread would wake.
+        """How long that processor has been idle that has been idle longest.
 
         Negative if there is none, also when it fell idle at this very instant: it goes on without a halt.
         """
-        return (now - self.idle_since[-1]) or -1.0 if self.idle_since else -1.0
+        return (now - self.idle_since[0]) or -1.0 if self.idle_since else -1.0
 
     def integrate(self, now: float) -> None:
         """Add the time since the last call to the integrals of what is runnable and what could be used."""
