@@ -7,23 +7,25 @@ layout adds to the built-in ones; a profile of the same name takes its place.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
-from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from simvirt.errors import CatalogError, nearest
 from simvirt.evidence import Cost, Reference
 from simvirt.layers.contract import AbstractLayer, costs_of, map_costs
 from simvirt.layers.hardware import Hardware
 from simvirt.layers.stack import Stack
-from simvirt.profile_reader import Platform, build_layer, build_platform, build_workload
+from simvirt.profile_reader import Platform, bad_overrides, build_layer, build_platform, build_workload, override_amounts
 from simvirt.workloads.profile import Workload
 
-__all__ = ["Catalog", "Platform"]
+__all__ = ["Catalog", "Overrides", "Platform"]
+
+Overrides = Mapping[str, float | Literal["low", "high"]]
+"""Numbers that a scenario sets by hand: path → value in the number's own unit, or an end of its range."""
 
 
 class Catalog:
@@ -31,6 +33,7 @@ class Catalog:
 
     def __init__(self, *folders: Traversable) -> None:
         self._folders = folders
+        self._built: dict[tuple[str, str], AbstractLayer] = {}
 
     @classmethod
     def builtin(cls, *extra: Path) -> Catalog:
@@ -68,17 +71,26 @@ class Catalog:
         return machine
 
     def _layer(self, folder: str, name: str) -> AbstractLayer:
-        return build_layer(name, self._inherited(folder, name), f"{folder}/{name}", self.references)
+        """A layer; built once, as it is frozen and many runs ask for it."""
+        key = (folder, name)
+        if key not in self._built:
+            self._built[key] = build_layer(name, self._inherited(folder, name), f"{folder}/{name}", self.references)
+        return self._built[key]
 
     def platform(self, name: str) -> Platform:
         """A platform by name."""
         return build_platform(name, self._read("platforms", name))
 
-    def workload(self, name: str) -> Workload:
-        """A workload by name."""
-        return build_workload(name, self._inherited("workloads", name), self.references)
+    def workload(self, name: str, overrides: Overrides | None = None) -> Workload:
+        """A workload by name.
 
-    def stack(self, platform: str, machine: str | None = None, overrides: Mapping[str, float | str] | None = None) -> Stack:
+        An override names an amount as `workload.request.operation.field`; those of other things are left alone.
+        """
+        table = self._inherited("workloads", name)
+        mine = {path: wanted for path, wanted in (overrides or {}).items() if path.startswith(f"{name}.")}
+        return build_workload(name, override_amounts(table, name, mine), self.references)
+
+    def stack(self, platform: str, machine: str | None = None, overrides: Overrides | None = None) -> Stack:
         """The layers of a platform on a machine, costs resolved for its clock.
 
         An override names a cost as `layer.field` and gives a value in the cost's own unit, or the word low or high for that end of
@@ -87,7 +99,7 @@ class Catalog:
         chosen = self.platform(platform)
         below = self.hardware(machine or chosen.machine)
         layers = [below, *map(self.layer, chosen.layers)]
-        changed = _override(layers, dict(overrides or {}))
+        changed = _override(layers, overrides or {})
         bottom = changed[0]
         assert isinstance(bottom, Hardware)
         return Stack(tuple(layer.on(bottom.clock_hz.si) for layer in changed))
@@ -131,28 +143,22 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _override(layers: Iterable[AbstractLayer], overrides: dict[str, float | str]) -> tuple[AbstractLayer, ...]:
+def _override(layers: Iterable[AbstractLayer], overrides: Overrides) -> tuple[AbstractLayer, ...]:
     """Layers with the costs that a scenario sets by hand."""
     layers = tuple(layers)
     paths = sorted({f"{layer.name}.{field}" for layer in layers for field, _ in costs_of(layer)})
-    problems = list(_bad_overrides(overrides, paths))
+    problems = [f"override.{path}: no such cost in this stack; {nearest(path, paths)}" for path in sorted(overrides) if path not in paths]
+    problems += bad_overrides(overrides)
     if problems:
         raise CatalogError(problems)
 
-    def change(layer: AbstractLayer, field: str, cost: Cost) -> Cost:
-        wanted = overrides.get(f"{layer.name}.{field}")
-        if wanted is None:
-            return cost
-        return cost.at("low" if wanted == "low" else "high") if isinstance(wanted, str) else cost.overridden(float(wanted))
+    def changed(layer: AbstractLayer) -> AbstractLayer:
+        return map_costs(layer, lambda field, cost: _wanted(cost, overrides.get(f"{layer.name}.{field}")))
 
-    return tuple(map_costs(layer, lambda field, cost, layer=layer: change(layer, field, cost)) for layer in layers)  # type: ignore[misc]
+    return tuple(map(changed, layers))
 
 
-def _bad_overrides(overrides: Mapping[str, float | str], paths: list[str]) -> Iterator[str]:
-    for path, wanted in sorted(overrides.items()):
-        if path not in paths:
-            yield f"override.{path}: no such cost in this stack; {nearest(path, paths)}"
-        elif isinstance(wanted, str) and wanted not in ("low", "high"):
-            yield f"override.{path}: {wanted!r}; a number in the cost's own unit, or low or high"
-        elif not isinstance(wanted, str) and not 0 <= wanted < inf:
-            yield f"override.{path}: {wanted}; a finite number, at least 0"
+def _wanted(cost: Cost, wanted: float | Literal["low", "high"] | None) -> Cost:
+    if wanted is None:
+        return cost
+    return cost.at(wanted) if isinstance(wanted, str) else cost.overridden(wanted)

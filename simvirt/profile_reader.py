@@ -23,7 +23,7 @@ from simvirt.layers.contract import AbstractLayer
 from simvirt.workloads.distributions import Distribution
 from simvirt.workloads.profile import RequestClass, Workload
 
-__all__ = ["REFERENCE_CLOCK_HZ", "Platform", "build_layer", "build_platform", "build_workload"]
+__all__ = ["REFERENCE_CLOCK_HZ", "Platform", "bad_overrides", "build_layer", "build_platform", "build_workload", "override_amounts"]
 
 REFERENCE_CLOCK_HZ: Final = 2.5e9
 """Clock of the reference core, on which workloads state their compute."""
@@ -79,7 +79,7 @@ def _build_part(cls: type[T], plain: Table, costs: Table, path: str, references:
     values: dict[str, Any] = {}
     before = len(problems)
     if not isinstance(costs, Mapping):
-        problems.append(f"{path}: {costs!r}; must be a table of costs, such as [cost.{fields(cls)[0].name}]")  # type: ignore[arg-type]
+        problems.append(f"{path}: {costs!r}; must be a table of costs, such as [cost.{fields(cls)[0].name}]")
         return None
     declared = [f.name for f in fields(cls)]  # type: ignore[arg-type]
     for field in declared:
@@ -271,7 +271,8 @@ def _build_request(entry: Table, path: str, references: Mapping[str, Reference],
         problems.append(f"{path}.weight: {weight!r}; a positive number")
     if len(problems) > before:
         return None
-    return RequestClass(name=str(entry.get("name", "request")), weight=float(weight), demand=Demand(tuple(operations)), evidence=tuple(evidence))
+    name = str(entry.get("name", "request"))
+    return RequestClass(name=name, weight=float(weight), demand=Demand(tuple(operations)), evidence=tuple(evidence))
 
 
 def _build_operation(
@@ -287,3 +288,34 @@ def _build_operation(
     costs = [(n, _build_cost(table[n], n, f"{path}.{n}", references, problems)) for n in names if n in table]
     known_costs = [(n, cost.on(REFERENCE_CLOCK_HZ)) for n, cost in costs if cost is not None]
     return known[word](**{n: cost.si for n, cost in known_costs}), known_costs
+
+
+def bad_overrides(overrides: Mapping[str, float | str]) -> list[str]:
+    """What is wrong with the values that a scenario sets by hand, whatever they are for."""
+    return [
+        f"override.{path}: {wanted!r}; a finite number, at least 0, in the unit of what it replaces, or the word low or high"
+        for path, wanted in sorted(overrides.items())
+        if (wanted not in ("low", "high") if isinstance(wanted, str) else not 0 <= wanted < inf)
+    ]
+
+
+def override_amounts(table: dict[str, Any], name: str, overrides: Mapping[str, float | str]) -> dict[str, Any]:
+    """The table of a workload with the amounts that a scenario sets by hand (`workload.request.operation.field`)."""
+    places = {
+        f"{name}.{request.get('name', 'request')}.{operation.get('do')}.{field}": entry
+        for request in table.get("request", ())
+        for operation in reversed(request.get("operation", ()))  # of two alike, the first one is meant
+        for field, entry in operation.items()
+        if isinstance(entry, dict)
+    }
+    problems = [f"override.{path}: no such amount; {nearest(path, places)}" for path in sorted(overrides) if path not in places]
+    problems += bad_overrides(overrides)
+    if problems:
+        raise CatalogError(problems)
+    for path, wanted in overrides.items():
+        entry = places[path]
+        value = entry[wanted] if isinstance(wanted, str) else wanted
+        if not isinstance(wanted, str):
+            entry |= {"grade": "assumed", "where": f"set by hand (profile: {entry['value']:g} {entry['unit']}, {entry['where']})"}
+        entry |= {"value": value, "low": min(entry["low"], value), "high": max(entry["high"], value)}
+    return table

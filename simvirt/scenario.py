@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from simvirt.catalog import Catalog
+from simvirt.catalog import Catalog, Overrides
 from simvirt.errors import CatalogError, ScenarioError, StackError, nearest
 from simvirt.layers.stack import Stack
 from simvirt.quantities import PositiveNumber, PositiveSeconds
@@ -74,7 +74,7 @@ class Scenario(_Description):
     tenants: Annotated[tuple[Tenants, ...], Field(min_length=1)]
     run: Run = Run()
     override: dict[str, float | Literal["low", "high"]] = {}
-    """Costs set by hand: `layer.field` → value in the cost's own unit, or an end of its range."""
+    """Numbers set by hand: `layer.field` or `workload.request.operation.field` → value in its own unit, or an end of its range."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -83,6 +83,11 @@ class Scenario(_Description):
         if twice:
             raise ValueError(f"tenants {', '.join(twice)}: named twice; give each group a name of its own")
         return self
+
+    def layer_overrides(self) -> Overrides:
+        """The overrides that are not for one of its workloads."""
+        workloads = tuple(f"{group.workload}." for group in self.tenants)
+        return {path: wanted for path, wanted in self.override.items() if not path.startswith(workloads)}
 
     def digest(self) -> str:
         """A fingerprint of everything that it says."""
@@ -218,15 +223,15 @@ def _unknown_names(document: Mapping[str, Any], catalog: Catalog) -> list[str]:
 
 def _misfits(scenario: Scenario, catalog: Catalog) -> list[str]:
     try:
-        stack = catalog.stack(scenario.platform, scenario.machine, scenario.override)
+        stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides())
     except (CatalogError, StackError) as error:
         return list(error.problems)
-    return [problem for i, group in enumerate(scenario.tenants) for problem in _tenant_misfits(f"tenants.{i}", group, stack, catalog)]
+    return [problem for i, group in enumerate(scenario.tenants) for problem in _tenant_misfits(f"tenants.{i}", group, stack, catalog, scenario.override)]
 
 
-def _tenant_misfits(path: str, group: Tenants, stack: Stack, catalog: Catalog) -> list[str]:
+def _tenant_misfits(path: str, group: Tenants, stack: Stack, catalog: Catalog, overrides: Overrides) -> list[str]:
     try:
-        workload = catalog.workload(group.workload)
+        workload = catalog.workload(group.workload, overrides)
     except CatalogError as error:
         return list(error.problems)
     problems = []

@@ -5,22 +5,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from typing import Any, TypeVar, get_type_hints
 
-from simvirt.catalog import Catalog
-from simvirt.demand import Demand, Interface, Operation
+import pytest
+
+from simvirt.catalog import Catalog, Overrides
+from simvirt.demand import Compute, Demand, Interface, MachineOperation, Operation, OsOperation
 from simvirt.evidence import Cost, Grade
 from simvirt.layers.container import ContainerRuntime
-from simvirt.layers.contract import AbstractLayer
+from simvirt.layers.contract import AbstractLayer, costs_of, map_costs
 from simvirt.layers.hardware import Hardware
 from simvirt.layers.hosted_hypervisor import HostedHypervisor
 from simvirt.layers.hypervisor import Hypervisor
 from simvirt.layers.operating_system import OperatingSystem
 from simvirt.layers.sandbox import Sandbox
-from simvirt.layers.stack import Stack
+from simvirt.layers.stack import FoldedCharge, Stack
 from simvirt.profile_reader import Platform
 from simvirt.scenario import Run, Scenario, Tenants
 from simvirt.workloads.distributions import Constant, Distribution
@@ -136,13 +140,90 @@ class IdealCatalog(Catalog):
         names = tuple(layer.name for layer in self._layers[1:])
         return Platform(name=name, summary="for a test", family="native", layers=names, shared=self._shared, machine="machine")
 
-    def workload(self, name: str) -> Workload:
+    def workload(self, name: str, overrides: Overrides | None = None) -> Workload:
         return self._workloads[name]
 
-    def stack(self, platform: str, machine: str | None = None, overrides: Mapping[str, float | str] | None = None) -> Stack:
+    def stack(self, platform: str, machine: str | None = None, overrides: Overrides | None = None) -> Stack:
         return Stack(tuple(layer.on(self._layers[0].clock_hz.si) for layer in self._layers))  # type: ignore[attr-defined]
 
 
 def scenario(*tenants: Tenants, duration_s: float, warm_up_fraction: float = 0.1, seed: int = 1, platform: str = "ideal") -> Scenario:
     """Tenants on a platform, for a while."""
     return Scenario(platform=platform, tenants=tenants, run=Run(duration_s=duration_s, warm_up_fraction=warm_up_fraction, seed=seed))
+
+
+# Random layers and demands, for laws
+
+Key = tuple[str, str, str, str, str]
+
+
+def random_costs(part: T, rng: random.Random) -> T:
+    """A layer with each of its costs somewhere from nothing to twice what it was; multipliers, sizes and rates stay positive."""
+
+    def change(field: str, was: Cost) -> Cost:
+        least = 1.0 if field.rpartition(".")[2] in NEUTRAL else 0.0
+        value = was.value * rng.choice((least, 1.0, rng.uniform(least, 2.0))) or rng.choice((0.0, rng.random()))
+        return was.overridden(value)
+
+    return map_costs(part, change)
+
+
+def random_layer(cls: type[AbstractLayer], rng: random.Random, name: str, requires: Interface | None, provides: Interface) -> AbstractLayer:
+    """A layer of a kind with random costs (a few units each) and random choices."""
+    hints = get_type_hints(cls)
+    chosen = {f: rng.choice(list(hint)) for f, hint in hints.items() if isinstance(hint, type) and issubclass(hint, StrEnum)}
+    layer = ideal(cls, name, requires=requires, provides=provides, **chosen)
+    zeros = {field: rng.choice((0.0, rng.random())) for field, was in costs_of(layer) if not was.value}
+    return map_costs(layer, lambda field, was: was.overridden(zeros.get(field, was.value * rng.uniform(1.0, 2.0))))
+
+
+def final_classes(of: type[T]) -> tuple[type[T], ...]:
+    """Every class below an abstract one. A dataclass with slots is listed twice, the one that counts last."""
+    return tuple({cls.__name__: cls for cls in of.__subclasses__()}.values())
+
+
+def kinds() -> dict[type[AbstractLayer], AbstractLayer]:
+    """Every final class of layers, found by itself, with one published layer of that kind."""
+    catalog = Catalog.builtin()
+    layers = [*map(catalog.layer, catalog.names("layers")), *map(catalog.hardware, catalog.names("hardware"))]
+    return {cls: next(layer for layer in layers if type(layer) is cls) for cls in final_classes(AbstractLayer)}
+
+
+def operations_of(interface: Interface) -> tuple[type[Operation], ...]:
+    """What may be asked of an interface."""
+    above = OsOperation if interface.kind == "os" else MachineOperation
+    return (Compute, *final_classes(above))
+
+
+def random_operation(cls: type[Operation], rng: random.Random) -> Operation:
+    """Amounts up to 10, those that are a part of another one not above it."""
+    amounts = {field.name: rng.choice((0.0, 10 * rng.random())) for field in fields(cls)}
+    for part, whole in (("float_s", "cpu_s"), ("random", "count"), ("fresh", "count")):
+        if part in amounts:
+            amounts[part] = rng.random() * amounts[whole]
+    return cls(**amounts)
+
+
+def random_demands(rng: random.Random, count: int = 2) -> tuple[Demand, ...]:
+    """Demands with the same kinds of operations in the same order, in other amounts."""
+    asked = [rng.choice(operations_of(OS)) for _ in range(rng.randint(1, 6))]
+    return tuple(Demand(tuple(random_operation(cls, rng) for cls in asked)) for _ in range(count))
+
+
+def tally(folded: Iterable[FoldedCharge]) -> Counter[Key]:
+    """Amount by layer, cause, resource, context and condition; bytes beside it."""
+    sums: Counter[Key] = Counter()
+    for charge in (f.charge for f in folded):
+        key = (charge.layer, charge.cause, charge.resource.value, str(charge.context), charge.when.value)
+        sums[key] += charge.amount
+        sums[(*key[:2], f"bytes of {key[2]}", *key[3:])] += charge.size_bytes
+    return sums
+
+
+def approx(sums: Mapping[Key, float]) -> Any:
+    """The same amounts to rounding; what amounts to nothing need not be listed."""
+    return pytest.approx({key: amount for key, amount in sums.items() if amount}, rel=1e-9, abs=1e-15)
+
+
+def nonzero(sums: Mapping[Key, float]) -> dict[Key, float]:
+    return {key: amount for key, amount in sums.items() if amount}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -96,9 +97,15 @@ def _tell(finished: Callable[[], None] | None) -> None:
 def _run(point: Point, replication: int) -> RunOutcome | Failure:
     """One run, in whatever process."""
     try:
-        return simulate(point.scenario, Catalog.builtin(*point.profiles), replication)
+        return simulate(point.scenario, _catalog(point.profiles), replication)
     except SimvirtError as error:
         return Failure(replication=replication, error=str(error))
+
+
+@cache
+def _catalog(profiles: tuple[Path, ...]) -> Catalog:
+    """Made once in a process: reading the references takes longer than a short run."""
+    return Catalog.builtin(*profiles)
 
 
 def _gather(point: Point, found: Sequence[RunOutcome | Failure]) -> PointOutcome:

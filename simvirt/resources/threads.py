@@ -22,7 +22,7 @@ Granted = Callable[[Any, AbstractThread, float], None]
 class ThreadPool:
     """At most `size` threads of one group at work; further requests wait in order of arrival.
 
-    A thread that finds a request waiting goes on without sleeping. The thread that slept last is woken first. Threads are made when
+    A thread that finds a request waiting, or is given one at the very instant at which it would sleep, goes on. The thread that slept last is woken first. Threads are made when
     first needed and count as having slept since the pool was made.
     """
 
@@ -43,7 +43,7 @@ class ThreadPool:
         """Give the request a thread, now or when one is released."""
         if self._sleeping:
             thread, since = self._sleeping.pop()
-            granted(request, thread, self._engine._now - since)
+            granted(request, thread, (self._engine._now - since) or AWAKE)
         elif self._made < self.size:
             self._made += 1
             granted(request, self.group.thread(f"{self.name} {self._made}"), self._engine._now - self._born)

@@ -39,7 +39,7 @@ class Simulation:
         self._catalog = catalog
         self._replication = replication
         platform = catalog.platform(scenario.platform)
-        self._stack = catalog.stack(scenario.platform, scenario.machine, scenario.override)
+        self._stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides())
         self.engine = Engine()
         self.host = _host(self.engine, self._stack.hardware)
         shared_level = 1 + platform.layers.index(platform.shared)
@@ -74,7 +74,7 @@ class Simulation:
         )
 
     def _tenants(self, group: Tenants) -> list[Tenant]:
-        workload = self._catalog.workload(group.workload)
+        workload = self._catalog.workload(group.workload, self._scenario.override)
         stack = self._stack if group.on == "platform" else host_stack(self._stack)
         assert stack is not None
         return [self._tenant(group, i, workload, stack) for i in range(group.count)]

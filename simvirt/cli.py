@@ -1,0 +1,177 @@
+"""The command line. Nothing heavy is loaded before a command needs it, so that help is there at once."""
+
+# ruff: noqa: PLC0415 - each command is loaded when it is called for
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from simvirt import __version__
+from simvirt.errors import SimvirtError
+
+if TYPE_CHECKING:
+    from simvirt.catalog import Catalog
+
+__all__ = ["main"]
+
+# Exit codes, as shells have them.
+_USER_ERROR: Final = 2
+_INTERRUPTED: Final = 128 + 2
+_BROKEN_PIPE: Final = 128 + 13
+
+_KINDS: Final = {"platforms": "platform", "layers": "layer", "machines": "machine", "workloads": "workload", "references": "reference"}
+
+
+class UsageError(SimvirtError):
+    """A command line that cannot be read."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line says and return the exit code: 0, or 2 after an error of the user's, told one problem per line."""
+    _let_any_character_pass()
+    try:
+        arguments = _parser().parse_args(argv)
+        command: Callable[[argparse.Namespace], list[str]] = arguments.command
+        print("\n".join(command(arguments)), flush=True)
+    except SimvirtError as error:
+        for problem in str(error).splitlines():
+            print(f"simvirt: {problem}", file=sys.stderr)
+        return _USER_ERROR
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write at exit goes nowhere
+        return _BROKEN_PIPE
+    except KeyboardInterrupt:
+        print("simvirt: interrupted, nothing was written", file=sys.stderr)
+        return _INTERRUPTED
+    return 0
+
+
+def _let_any_character_pass() -> None:
+    """On a terminal or a pipe without Unicode a sign such as ± becomes a question mark, not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="simvirt", description="Simulates what hypervisors and containers cost, mechanism by mechanism.")
+    parser.add_argument("--version", action="version", version=f"simvirt {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    profiles = _Parser(add_help=False)
+    profiles.add_argument("--profiles", metavar="DIR", type=Path, action="append", default=[], help="further profiles; repeatable")
+    runs = _Parser(add_help=False)
+    runs.add_argument("scenario", metavar="SCENARIO.toml", type=Path)
+    runs.add_argument("--replications", metavar="N", type=_at_least(1), help="independent runs of each point (default: the scenario's)")
+    runs.add_argument("--seed", metavar="S", type=_at_least(0), help="seed of all random numbers (default: the scenario's)")
+
+    listing = commands.add_parser("list", parents=[profiles], help="what platforms, layers, machines, workloads and references there are")
+    listing.add_argument("kind", nargs="?", choices=tuple(_KINDS), help="only these (default: all)")
+    listing.set_defaults(command=_list)
+
+    show = commands.add_parser("show", parents=[profiles], help="one profile: its stack, every cost and where it comes from")
+    show.add_argument("name", metavar="NAME")
+    show.add_argument("--kind", choices=tuple(_KINDS.values()), help="of several profiles with this name, the one of this kind")
+    show.add_argument("--machine", metavar="M", help="give costs as on this machine")
+    show.add_argument("--csv", action="store_true", help="write the costs as CSV")
+    show.set_defaults(command=_show)
+
+    check = commands.add_parser("check", parents=[profiles], help="whether a scenario can be run, with every problem if not")
+    check.add_argument("scenario", metavar="SCENARIO.toml", type=Path)
+    check.set_defaults(command=_check)
+
+    run = commands.add_parser("run", parents=[runs, profiles], help="run a scenario: response times, utilisation, where the time went")
+    run.add_argument("--json", metavar="FILE", type=Path, help="also write everything that was found to this file")
+    run.set_defaults(command=_run)
+
+    compare = commands.add_parser("compare", parents=[runs, profiles], help="run a scenario on several platforms and compare them")
+    compare.add_argument("--platforms", metavar="A,B,...", type=_names, default=(), help="default: all that can run the scenario")
+    compare.add_argument("--baseline", metavar="A", help="what the others are measured against (default: a native platform)")
+    compare.set_defaults(command=_compare)
+    return parser
+
+
+def _at_least(bound: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = bound - 1
+        if number < bound:
+            raise argparse.ArgumentTypeError(f"{text!r}; a whole number, at least {bound}")
+        return number
+
+    return read
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError(f"{text!r}; at least one name, several with commas between them")
+    return names
+
+
+def _catalog(arguments: argparse.Namespace) -> Catalog:
+    from simvirt.catalog import Catalog
+
+    return Catalog.builtin(*arguments.profiles)
+
+
+def _list(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.listing import listing
+
+    return listing(_catalog(arguments), [_KINDS[arguments.kind]] if arguments.kind else tuple(_KINDS.values()))
+
+
+def _show(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.show import show
+
+    return show(_catalog(arguments), arguments.name, kind=arguments.kind, machine=arguments.machine, as_csv=arguments.csv)
+
+
+def _check(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.check import check
+
+    return check(_catalog(arguments), arguments.scenario)
+
+
+def _run(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.run import run
+
+    return run(
+        _catalog(arguments),
+        arguments.scenario,
+        replications=arguments.replications,
+        seed=arguments.seed,
+        json=arguments.json,
+        profiles=arguments.profiles,
+    )
+
+
+def _compare(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.compare import compare
+
+    return compare(
+        _catalog(arguments),
+        arguments.scenario,
+        platforms=arguments.platforms,
+        baseline=arguments.baseline,
+        replications=arguments.replications,
+        seed=arguments.seed,
+        profiles=arguments.profiles,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""`simvirt compare`: the same tenants under the same arrivals and demands on several platforms, and how much slower each is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from typing import Final
+
+from simvirt.analysis.comparison import paired_ratio
+from simvirt.catalog import Catalog
+from simvirt.commands.group import Group, groups_of
+from simvirt.commands.numbers import UNKNOWN, interval_text
+from simvirt.commands.point import read_scenario, run_all
+from simvirt.commands.run import RESPONSE_TIMES, saturation
+from simvirt.commands.tables import table
+from simvirt.errors import CatalogError, ScenarioError, nearest
+from simvirt.experiment.runner import Point, PointOutcome
+from simvirt.layers.contract import costs_of
+from simvirt.scenario import Scenario, check_scenario
+
+__all__ = ["compare"]
+
+BASELINE_FAMILY: Final = "native"
+"""The first platform of this family is the baseline unless another is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """Which platforms can run a scenario, and why the others cannot."""
+
+    scenarios: dict[str, Scenario]
+    reasons: dict[str, tuple[str, ...]]
+
+
+def compare(
+    catalog: Catalog,
+    path: Path,
+    *,
+    platforms: Sequence[str],
+    baseline: str | None,
+    replications: int | None,
+    seed: int | None,
+    profiles: Sequence[Path],
+) -> list[str]:
+    """Run a scenario on each platform (all, if none is named) on one machine, and set the results side by side."""
+    scenario = read_scenario(path, catalog, replications=replications, seed=seed)
+    _check_names((*platforms, *([baseline] if baseline else [])), catalog)
+    machine = scenario.machine or catalog.platform(scenario.platform).machine
+    scenario = scenario.model_copy(update={"machine": machine})
+    reference = baseline or _native(catalog)
+    names = tuple(platforms) or catalog.names("platforms")
+    candidates = _candidates(scenario, (*([reference] if reference else []), *names), catalog)
+    if baseline in candidates.reasons:
+        raise ScenarioError(f"baseline {baseline}: {problem}" for problem in candidates.reasons[baseline])
+    if reference not in candidates.scenarios:
+        reference = next(iter(candidates.scenarios))
+    places = candidates.scenarios.items()
+    points = [Point(factors={"platform": name}, scenario=moved, profiles=tuple(profiles)) for name, moved in places]
+    outcomes = dict(zip(candidates.scenarios, run_all(points), strict=True))
+    for name, outcome in outcomes.items():
+        if outcome.failures:
+            candidates.reasons[name] = tuple(f"replication {f.replication}: {f.error}" for f in outcome.failures)
+    return list(_report(scenario, reference, outcomes, candidates.reasons))
+
+
+def _check_names(names: Sequence[str], catalog: Catalog) -> None:
+    known = catalog.names("platforms")
+    unknown = [f"platform {name!r} is unknown; {nearest(name, known)}" for name in dict.fromkeys(names) if name not in known]
+    if unknown:
+        raise CatalogError(unknown)
+
+
+def _candidates(scenario: Scenario, platforms: Sequence[str], catalog: Catalog) -> _Candidates:
+    found = _Candidates({}, {})
+    for name in dict.fromkeys(platforms):
+        try:
+            found.scenarios[name] = _on(scenario, name, catalog)
+        except (CatalogError, ScenarioError) as error:
+            found.reasons[name] = error.problems
+    if not found.scenarios:
+        raise ScenarioError(f"platform {name}: {problem}" for name, problems in found.reasons.items() for problem in problems)
+    return found
+
+
+def _on(scenario: Scenario, platform: str, catalog: Catalog) -> Scenario:
+    """The scenario on another platform, with those costs set by hand that occur there. Raises why it cannot be run."""
+    moved = scenario.model_copy(update={"platform": platform, "override": {}})
+    check_scenario(moved, catalog)
+    stack = catalog.stack(platform, scenario.machine)
+    paths = {f"{layer.name}.{field}" for layer in stack.layers for field, _ in costs_of(layer)}
+    return moved.model_copy(update={"override": {path: value for path, value in scenario.override.items() if path in paths}})
+
+
+def _native(catalog: Catalog) -> str | None:
+    return next((name for name in catalog.names("platforms") if catalog.platform(name).family == BASELINE_FAMILY), None)
+
+
+def _report(scenario: Scenario, reference: str, outcomes: dict[str, PointOutcome], reasons: dict[str, tuple[str, ...]]) -> Iterator[str]:
+    time = scenario.run
+    yield f"{scenario.name} on machine {scenario.machine}: {time.replications} replications of {time.duration_s:g} s, seed {time.seed}"
+    told = {name: groups_of(outcome) for name, outcome in outcomes.items() if not outcome.failures}
+    for i in range(len(scenario.tenants)):
+        yield from ("", *_group_table({name: groups[i] for name, groups in told.items()}, reference))
+    yield "Slowdown: ratio of mean response times to those of the baseline, paired by replication."
+    yield f"± is half a {100 * time.confidence:g} % confidence interval over replications." if time.replications > 1 else (
+        "One replication has no interval; ask for more with --replications."
+    )
+    for name, groups in told.items():
+        yield from (f"{name}: {saturation(group, outcomes[name])}" for group in groups if group.saturated_runs)
+    if reasons:
+        yield from ("", "Not run:")
+        yield from (f"  {name}: {reason}" for name, problems in sorted(reasons.items()) for reason in problems)
+
+
+def _group_table(by_platform: dict[str, Group], reference: str) -> list[str]:
+    [label] = {group.label for group in by_platform.values()}
+    header = (label, *RESPONSE_TIMES, "throughput", "slowdown")
+    base = by_platform.get(reference)
+    rows = [
+        (f"{name} (baseline)" if name == reference else name, *_response_times(group), _throughput(group), _slowdown(group, base))
+        for name, group in by_platform.items()
+    ]
+    return table(header, rows, right=header[1:])
+
+
+def _response_times(group: Group) -> Iterator[str]:
+    for metric in RESPONSE_TIMES.values():
+        yield "saturated" if group.saturated_runs else interval_text(group.interval(metric), "time")
+
+
+def _throughput(group: Group) -> str:
+    return interval_text(group.interval("throughput_per_s"), "rate")
+
+
+def _slowdown(group: Group, base: Group | None) -> str:
+    if group.saturated_runs:
+        return "saturated"
+    if base is None or base.saturated_runs:
+        return UNKNOWN
+    own, others = group.values("response_time_mean_s"), base.values("response_time_mean_s")
+    if any(map(isnan, others)):
+        return UNKNOWN
+    return interval_text(paired_ratio(own, others, group.interval("throughput_per_s").confidence), "number")

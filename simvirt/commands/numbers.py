@@ -1,0 +1,42 @@
+"""Measured numbers for people: `1.23 ms ± 0.04`."""
+
+from __future__ import annotations
+
+from math import floor, isfinite, isnan, log10
+from typing import Final
+
+from simvirt.analysis.intervals import Interval
+from simvirt.units import DIMENSIONS, format_quantity
+
+__all__ = ["UNKNOWN", "interval_text", "share_text"]
+
+UNKNOWN: Final = "–"
+"""What stands for a number that was not measured."""
+
+_MOST_DECIMALS: Final = 6
+
+
+def interval_text(interval: Interval, dimension: str) -> str:
+    """An interval in SI units, in the unit that suits its mean; the half-width has two significant digits, the mean as many decimals."""
+    if isnan(interval.mean):
+        return UNKNOWN
+    text = format_quantity(interval.mean, dimension)
+    unit = text.partition(" ")[2]
+    factor = DIMENSIONS[dimension].get(unit, 1.0)
+    return _around(interval.mean / factor, interval.half_width / factor, unit) if isfinite(interval.half_width) else text
+
+
+def share_text(interval: Interval) -> str:
+    """An interval of a share, in per cent."""
+    if isnan(interval.mean):
+        return UNKNOWN
+    if not isfinite(interval.half_width):
+        return f"{100 * interval.mean:.1f} %"
+    return _around(100 * interval.mean, 100 * interval.half_width, "%")
+
+
+def _around(mean: float, half_width: float, unit: str) -> str:
+    if half_width <= 0:
+        return f"{mean:.4g} {unit}".rstrip() + " ± 0"
+    decimals = min(_MOST_DECIMALS, max(0, 1 - floor(log10(half_width))))
+    return f"{mean:.{decimals}f} {unit}".rstrip() + f" ± {half_width:.{decimals}f}"

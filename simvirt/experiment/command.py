@@ -1,0 +1,90 @@
+"""The command line of an experiment: every file in `experiments` is a program with the same options."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from simvirt.catalog import Catalog
+from simvirt.errors import SimvirtError
+from simvirt.experiment.store import ResultsFolder
+from simvirt.experiment.study import Experiment, conduct
+
+__all__ = ["run_command"]
+
+INTERRUPTED = 130
+"""What a shell reports for a program that Ctrl-C ended."""
+
+
+def run_command(experiment: Experiment, arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line asks and give the exit status."""
+    options = _parser(experiment).parse_args(arguments)
+    folder = ResultsFolder(options.out)
+    try:
+        points = experiment.points(Catalog.builtin(), options.seed, options.quick)
+        folder.open()
+        with _workers(options.workers) as executor, tqdm(total=sum(p.scenario.run.replications for p in points), unit="run") as bar:
+            results = conduct(experiment, points, folder, command=sys.argv, executor=executor, finished=lambda: _advance(bar))
+    except SimvirtError as error:
+        _say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        _say(f"Interrupted: nothing was written to {folder.path}.")
+        return INTERRUPTED
+    failures = sum(len(outcome.failures) for outcome in results.outcomes)
+    _say(f"{folder.path}: {len(points)} points" + (f", {failures} runs failed: see `failed` in runs.csv" if failures else ""))
+    return 1 if failures else 0
+
+
+def _parser(experiment: Experiment) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=experiment.question, epilog=f"Expected: {experiment.expected}")
+    parser.add_argument("--quick", action="store_true", help="a tiny size, to see that everything works; the numbers mean nothing")
+    parser.add_argument("--out", type=Path, default=Path("results") / experiment.name, help="folder for results (default: %(default)s)")
+    parser.add_argument("--workers", type=_at_least_one, help="processes (default: one per core)")
+    parser.add_argument("--seed", type=_seed, default=1, help="of all random numbers (default: %(default)s)")
+    return parser
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; a whole number, at least 1")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}; a whole number, at least 0")
+    return int(text)
+
+
+@contextmanager
+def _workers(count: int | None) -> Iterator[Executor]:
+    """Processes that leave Ctrl-C to this one; for one worker, a thread of this process."""
+    pool: Executor
+    if count == 1:
+        pool = ThreadPoolExecutor(1)
+    else:
+        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited by processes, which start at the first task
+        try:
+            pool.submit(int)
+        finally:
+            signal.signal(signal.SIGINT, before)
+    with pool:
+        yield pool
+
+
+def _advance(bar: tqdm[object]) -> None:
+    bar.update()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")

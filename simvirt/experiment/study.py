@@ -1,0 +1,103 @@
+"""An experiment: a question as frozen data, and the way from it to a folder of results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from simvirt.catalog import Catalog
+from simvirt.experiment.manifest import manifest
+from simvirt.experiment.runner import Point, PointOutcome, run_points
+from simvirt.experiment.store import ResultsFolder
+from simvirt.experiment.summary import points_frame, runs_frame, summary_frame, time_parts_frame
+from simvirt.layers.stack import Stack
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Charts", "Experiment", "Results", "conduct", "layer_kinds"]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the runs of an experiment found, as tables."""
+
+    catalog: Catalog
+    outcomes: Sequence[PointOutcome]
+    baseline: str | None = None
+
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """The design."""
+        return points_frame(self.outcomes)
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """Every value of every replication."""
+        return runs_frame(self.outcomes)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """Estimates with intervals."""
+        return summary_frame(self.outcomes, self.baseline)
+
+    @cached_property
+    def time_parts(self) -> pd.DataFrame:
+        """Where the time went."""
+        platforms = sorted({outcome.point.scenario.platform for outcome in self.outcomes})
+        machines = {outcome.point.scenario.platform: outcome.point.scenario.machine for outcome in self.outcomes}
+        return time_parts_frame(self.outcomes, {p: layer_kinds(self.catalog.stack(p, machines[p])) for p in platforms})
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Every table by the name of its file."""
+        return {name: getattr(self, name) for name in ("points", "runs", "summary", "time_parts")}
+
+
+def layer_kinds(stack: Stack) -> dict[str, str]:
+    """What each layer is, by its name in the stack; an operating system on virtual processors is a guest."""
+    kinds: dict[str, str] = {}
+    guest = False
+    for name, layer in zip(stack.names, stack.layers, strict=True):
+        word = layer.kind.replace("-", " ")
+        kinds[name] = f"guest {word}" if guest and layer.schedules_threads and not layer.provides_processors else word
+        guest = guest or layer.provides_processors
+    return kinds
+
+
+Charts = Callable[[Results], Mapping[str, bytes]]
+"""Draws results: content by name of file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """A question, what we expect to see, the points to run, and how to draw them."""
+
+    name: str
+    question: str
+    expected: str
+    points: Callable[[Catalog, int, bool], Sequence[Point]]
+    """From the catalog, the seed and whether a tiny size is wanted."""
+    charts: Charts
+    baseline: str | None = None
+    """The platform that slowdowns are measured against."""
+
+
+def conduct(
+    experiment: Experiment,
+    points: Sequence[Point],
+    folder: ResultsFolder,
+    *,
+    command: Sequence[str],
+    executor: Executor | None = None,
+    finished: Callable[[], None] | None = None,
+) -> Results:
+    """Run points, draw, and keep everything in an open folder."""
+    outcomes = run_points(points, executor=executor, finished=finished)
+    profiles = tuple(dict.fromkeys(path for point in points for path in point.profiles))
+    results = Results(Catalog.builtin(*profiles), outcomes, experiment.baseline)
+    about = manifest(experiment.name, command, [point.scenario for point in points], profiles)
+    folder.write(results.tables(), about, experiment.charts(results))
+    return results
