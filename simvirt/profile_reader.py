@@ -301,9 +301,12 @@ def bad_overrides(overrides: Mapping[str, float | str]) -> list[str]:
 
 def override_amounts(table: dict[str, Any], name: str, overrides: Mapping[str, float | str]) -> dict[str, Any]:
     """The table of a workload with the amounts that a scenario sets by hand (`workload.request.operation.field`)."""
+    requests = table.get("request", [])
+    if not _are_tables(requests) or not all(_are_tables(request.get("operation", [])) for request in requests):
+        return table  # a malformed profile is refused when it is built, with all its mistakes
     places = {
         f"{name}.{request.get('name', 'request')}.{operation.get('do')}.{field}": entry
-        for request in table.get("request", ())
+        for request in requests
         for operation in reversed(request.get("operation", ()))  # of two alike, the first one is meant
         for field, entry in operation.items()
         if isinstance(entry, dict)

@@ -226,7 +226,8 @@ def _misfits(scenario: Scenario, catalog: Catalog) -> list[str]:
         stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides())
     except (CatalogError, StackError) as error:
         return list(error.problems)
-    return [problem for i, group in enumerate(scenario.tenants) for problem in _tenant_misfits(f"tenants.{i}", group, stack, catalog, scenario.override)]
+    groups = enumerate(scenario.tenants)
+    return [problem for i, group in groups for problem in _tenant_misfits(f"tenants.{i}", group, stack, catalog, scenario.override)]
 
 
 def _tenant_misfits(path: str, group: Tenants, stack: Stack, catalog: Catalog, overrides: Overrides) -> list[str]:

@@ -39,7 +39,7 @@ SHAPES: dict[str, tuple[type[AbstractLayer], ...]] = {
 }
 every_shape = pytest.mark.parametrize("shape", SHAPES)
 seeds = given(st.integers(0, 2**32))
-few = settings(max_examples=25)
+few = settings(max_examples=15)
 
 
 def stack_of(shape: str, rng: random.Random) -> Stack:
@@ -114,9 +114,7 @@ def test_the_way_loses_nothing(shape: str, seed: int) -> None:
         for parts, when in ((always, "always"), (step.asleep.parts, "asleep"), (step.notify.parts, "next_asleep")):
             for part in parts:
                 found[part.layer, part.cause, step.resource.value, str(step.context), when] += part.amount
-    lost = {label for label in expected if label not in found}
-    assert all(label[4] == "next_asleep" or not expected[label] for label in lost)  # a notice alone is no step
-    assert {k: v for k, v in found.items() if v} == pytest.approx({k: v for k, v in expected.items() if v and k not in lost}, rel=1e-9)
+    assert {k: v for k, v in found.items() if v} == pytest.approx({k: v for k, v in expected.items() if v}, rel=1e-9)
     on_cpu = [(a, b) for a, b in zip(path.steps, path.steps[1:], strict=False) if a.resource is b.resource is Resource.CPU]
     assert all(a.context != b.context for a, b in on_cpu)
     always_s = sum(amount for label, amount in expected.items() if label[2] == "cpu" and label[4] == "always")

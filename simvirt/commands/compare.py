@@ -15,7 +15,7 @@ from simvirt.commands.numbers import UNKNOWN, interval_text
 from simvirt.commands.point import read_scenario, run_all
 from simvirt.commands.run import RESPONSE_TIMES, saturation
 from simvirt.commands.tables import table
-from simvirt.errors import CatalogError, ScenarioError, nearest
+from simvirt.errors import CatalogError, ScenarioError, StackError, nearest
 from simvirt.experiment.runner import Point, PointOutcome
 from simvirt.layers.contract import costs_of
 from simvirt.scenario import Scenario, check_scenario
@@ -77,7 +77,7 @@ def _candidates(scenario: Scenario, platforms: Sequence[str], catalog: Catalog) 
     for name in dict.fromkeys(platforms):
         try:
             found.scenarios[name] = _on(scenario, name, catalog)
-        except (CatalogError, ScenarioError) as error:
+        except (CatalogError, ScenarioError, StackError) as error:
             found.reasons[name] = error.problems
     if not found.scenarios:
         raise ScenarioError(f"platform {name}: {problem}" for name, problems in found.reasons.items() for problem in problems)
@@ -86,11 +86,13 @@ def _candidates(scenario: Scenario, platforms: Sequence[str], catalog: Catalog) 
 
 def _on(scenario: Scenario, platform: str, catalog: Catalog) -> Scenario:
     """The scenario on another platform, with those costs set by hand that occur there. Raises why it cannot be run."""
-    moved = scenario.model_copy(update={"platform": platform, "override": {}})
-    check_scenario(moved, catalog)
     stack = catalog.stack(platform, scenario.machine)
-    paths = {f"{layer.name}.{field}" for layer in stack.layers for field, _ in costs_of(layer)}
-    return moved.model_copy(update={"override": {path: value for path, value in scenario.override.items() if path in paths}})
+    known = {f"{layer.name}.{field}" for layer in stack.layers for field, _ in costs_of(layer)}
+    elsewhere = scenario.layer_overrides().keys() - known
+    override = {path: wanted for path, wanted in scenario.override.items() if path not in elsewhere}
+    moved = scenario.model_copy(update={"platform": platform, "override": override})
+    check_scenario(moved, catalog)
+    return moved
 
 
 def _native(catalog: Catalog) -> str | None:

@@ -14,6 +14,8 @@ UNKNOWN: Final = "–"
 """What stands for a number that was not measured."""
 
 _MOST_DECIMALS: Final = 6
+_ROUNDING: Final = 1e-9
+"""Half-width over mean below which the spread is that of rounding."""
 
 
 def interval_text(interval: Interval, dimension: str) -> str:
@@ -36,7 +38,7 @@ def share_text(interval: Interval) -> str:
 
 
 def _around(mean: float, half_width: float, unit: str) -> str:
-    if half_width <= 0:
+    if half_width <= _ROUNDING * abs(mean):
         return f"{mean:.4g} {unit}".rstrip() + " ± 0"
     decimals = min(_MOST_DECIMALS, max(0, 1 - floor(log10(half_width))))
     return f"{mean:.{decimals}f} {unit}".rstrip() + f" ± {half_width:.{decimals}f}"

@@ -71,7 +71,7 @@ def run(
 
 
 def _heading(scenario: Scenario, catalog: Catalog) -> list[str]:
-    stack = catalog.stack(scenario.platform, scenario.machine, scenario.override)
+    stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides())
     time = scenario.run
     window = f"{time.replications} replications of {time.duration_s:g} s, the first {time.warm_up_s:g} s not counted, seed {time.seed}"
     return [f"{scenario.name} on platform {scenario.platform}: {' < '.join(stack.names)}", window]
@@ -152,8 +152,8 @@ def _times(group: Group) -> Iterator[str]:
 
 
 def _grades(scenario: Scenario, catalog: Catalog) -> str:
-    stack = catalog.stack(scenario.platform, scenario.machine, scenario.override)
+    stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides())
     costs: list[Cost] = [cost for layer in stack.layers for _, cost in costs_of(layer)]
     for name in sorted({group.workload for group in scenario.tenants}):
-        costs += (cost for _, cost in catalog.workload(name).evidence)
+        costs += (cost for _, cost in catalog.workload(name, scenario.override).evidence)
     return f"This rests on {grade_count(costs)}. They stand in: simvirt show {scenario.platform}"

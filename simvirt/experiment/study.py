@@ -18,7 +18,7 @@ from simvirt.layers.stack import Stack
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Charts", "Experiment", "Results", "conduct", "layer_kinds"]
+__all__ = ["Charts", "Experiment", "Results", "Tables", "conduct", "layer_kinds"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,13 @@ def layer_kinds(stack: Stack) -> dict[str, str]:
 Charts = Callable[[Results], Mapping[str, bytes]]
 """Draws results: content by name of file."""
 
+Tables = Callable[[Results], "Mapping[str, pd.DataFrame]"]
+"""Further tables of an experiment's own, by name."""
+
+
+def _no_tables(_: Results) -> Mapping[str, pd.DataFrame]:
+    return {}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
@@ -81,6 +88,7 @@ class Experiment:
     points: Callable[[Catalog, int, bool], Sequence[Point]]
     """From the catalog, the seed and whether a tiny size is wanted."""
     charts: Charts
+    tables: Tables = _no_tables
     baseline: str | None = None
     """The platform that slowdowns are measured against."""
 
@@ -99,5 +107,5 @@ def conduct(
     profiles = tuple(dict.fromkeys(path for point in points for path in point.profiles))
     results = Results(Catalog.builtin(*profiles), outcomes, experiment.baseline)
     about = manifest(experiment.name, command, [point.scenario for point in points], profiles)
-    folder.write(results.tables(), about, experiment.charts(results))
+    folder.write({**results.tables(), **experiment.tables(results)}, about, experiment.charts(results))
     return results

@@ -109,7 +109,7 @@ def _executor(folded: FoldedCharge) -> tuple[Resource, Context]:
 
 
 def _matters(step: Step) -> bool:
-    return bool(step.fixed.parts or step.random.parts or step.asleep.parts)
+    return bool(step.fixed.parts or step.random.parts or step.asleep.parts or step.notify.parts)
 
 
 def _burst(stack: Stack, context: Context, folded: list[FoldedCharge]) -> Step:

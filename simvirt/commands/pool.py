@@ -1,0 +1,46 @@
+"""A pool of processes that an interrupt ends at once and without a word."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context
+
+__all__ = ["pool"]
+
+
+@contextmanager
+def pool(tasks: int) -> Iterator[Executor | None]:
+    """Spawned processes, one per core but no more than there are tasks; None where one would do, which is this process."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = min(cores, tasks)
+    if count <= 1:
+        yield None
+        return
+    workers = ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+    _start(workers, count)
+    try:
+        yield workers
+    except BaseException:
+        workers.shutdown(wait=False, cancel_futures=True)
+        threading.excepthook = lambda _: None  # the pool's own thread may complain of workers that are gone
+        for worker in active_children():
+            worker.terminate()
+        raise
+    workers.shutdown()
+
+
+def _start(workers: ProcessPoolExecutor, count: int) -> None:
+    """Start the processes deaf to Ctrl-C, which reaches every process of a terminal: this one alone decides what it means."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # only the main thread may say what a signal does
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        for _ in range(count):
+            workers.submit(os.getpid)  # one process is started for each task that finds none idle
+    finally:
+        signal.signal(signal.SIGINT, before)

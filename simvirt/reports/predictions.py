@@ -1,0 +1,66 @@
+"""Predicted over measured: the curves above, the error of each point below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from simvirt.reports.style import SIZE_IN, add_caption
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["PredictionPanel", "prediction_chart"]
+
+MEASURED: Final = "#222222"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionPanel:
+    """One condition: a frame with columns x, measured, predicted, range_low, range_high, error; and how it is shown."""
+
+    title: str
+    colour: str
+    frame: pd.DataFrame
+    calibration: bool = False
+    """Whether these rows set the workload, so that agreement says nothing."""
+
+
+def prediction_chart(panels: Sequence[PredictionPanel], *, title: str, x_label: str, y_label: str, factor: float, caption: str) -> Figure:
+    """A column for each condition: measured points, the predicted curve with its band, and the error of each point in per cent."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
+
+    figure = Figure(figsize=SIZE_IN)
+    figure.suptitle(title, x=0.012, y=0.985, ha="left", va="top", weight="bold")
+    grid: Any = figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False, height_ratios=(2.2, 1))
+    for column, panel in enumerate(panels):
+        _draw_curves(grid[0][column], panel, factor)
+        _draw_errors(grid[1][column], panel)
+        grid[1][column].set_xlabel(x_label)
+    grid[0][0].set_ylabel(y_label)
+    grid[1][0].set_ylabel("Error (%)")
+    bottom = add_caption(figure, caption)
+    figure.tight_layout(rect=(0.0, bottom, 1.0, 0.93), h_pad=1.0, w_pad=1.2)
+    return figure
+
+
+def _draw_curves(axes: Axes, panel: PredictionPanel, factor: float) -> None:
+    frame = panel.frame
+    axes.set_xscale("log")
+    axes.set_ylim(bottom=0)
+    axes.fill_between(frame["x"], frame["range_low"] * factor, frame["range_high"] * factor, color=panel.colour, alpha=0.2, linewidth=0)
+    axes.plot(frame["x"], frame["predicted"] * factor, color=panel.colour, linewidth=2.2, label="fitted" if panel.calibration else "predicted")
+    axes.plot(frame["x"], frame["measured"] * factor, color=MEASURED, marker="o", markersize=5, linestyle="none", label="measured")
+    axes.set_title(panel.title, loc="left", color=panel.colour)
+    axes.legend(loc="lower right")
+
+
+def _draw_errors(axes: Axes, panel: PredictionPanel) -> None:
+    axes.axhline(0, color=MEASURED, linewidth=1)
+    axes.axhspan(-10, 10, color="#DDDDDD", alpha=0.5, linewidth=0)
+    axes.vlines(panel.frame["x"], 0, panel.frame["error"] * 100, color=panel.colour, linewidth=3)
+    axes.set_xticks([1, 2, 5, 10, 20, 50, 100], labels=["1", "2", "5", "10", "20", "50", "100"])
+    axes.minorticks_off()
