@@ -1,15 +1,16 @@
 """The same workloads on the same machine on every platform: how long do requests take, and where does the time go?
 
-Expected. Containers stay within a few per cent of bare metal, whatever the load. Type-1 hypervisors add nested page walks to computing and wake-ups
-and exits to every packet: some ten per cent for a service that computes for a millisecond, a multiple for one that computes for
-microseconds. Type-2 hypervisors pay for the same with system calls and context switches of a host that has users of its own, so their penalty grows
-with the host's load. Sandboxes pay by system call. Emulation multiplies computing itself and saturates at a tenth of the load that bare
+Expected. Containers stay within a few per cent of bare metal, whatever the load. Type-1 hypervisors add nested page walks to computing, and
+wake-ups and exits to every packet: some ten per cent for a service that computes for a millisecond, a multiple for one that computes for
+microseconds. Type-2 hypervisors pay for the same with system calls and context switches of a host that has users of its own, so their
+penalty grows with the host's load. Sandboxes pay by system call. Emulation multiplies computing itself and saturates at a tenth of the load that bare
 metal carries. What costs CPU time also lowers the load at which queues grow, so near saturation a small overhead becomes a large slowdown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from simvirt.catalog import Catalog
@@ -19,7 +20,7 @@ from simvirt.experiment.command import run_command
 from simvirt.experiment.grades import count_grades, doubts
 from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
-from simvirt.reports.charts import Axis, Platforms, family_panels, labelled_lines, load_steps, slowdown_table, time_stacks
+from simvirt.reports.charts import Axis, Platforms, family_panels, load_steps, slowdown_table, time_stacks
 from simvirt.reports.style import chart_style, render
 from simvirt.scenario import Run, Scenario, Tenants
 
@@ -31,14 +32,14 @@ BASELINE = "bare-metal"
 MACHINE = "small-server"
 VCPUS = 8
 WORKLOAD = "web-service"
-LOADS = (0.05, 0.2, 0.4, 0.6, 0.75, 0.85, 0.95, 1.1)
+LOADS = (0.05, 0.2, 0.4, 0.6, 0.75, 0.85, 0.95, 1.25)
 """Offered load, as fractions of what bare metal can carry."""
 MODERATE = 0.4
 HOST_LOADS: Mapping[str, tuple[int, str] | None] = {"none": None, "light": (8, "80 ms"), "heavy": (8, "2 ms")}
 """Users of the host itself: clients and mean time to think between bursts."""
 HALF = 0.5
 
-REQUESTS = {"load": 2500, "workload": 700, "host": 2000}
+REQUESTS = {"load": 1600, "workload": 500, "host": 1600}
 """Requests offered in a replication, warm-up included, by part of the design."""
 QUICK_REQUESTS = 60
 REPLICATIONS = 5
@@ -52,18 +53,18 @@ def points(catalog: Catalog, seed: int, quick: bool) -> list[Point]:
     hosted = [name for name in platforms if families[name] in ("native", "type2")]
     capacity = {name: capacity_per_s(catalog.stack(BASELINE, MACHINE), catalog.workload(name)) for name in (*workloads, WORKLOAD)}
 
-    def point(design: str, platform: str, workload: str, load: float, host_load: str | None = None) -> Point:
+    def point(design: str, platform: str, workload: str, load: float, *, host_load: str | None = None) -> Point:
         rate_per_s = load * capacity[workload]
         requests = QUICK_REQUESTS if quick else REQUESTS[design]
         run = Run(duration_s=requests / rate_per_s, replications=2 if quick else REPLICATIONS, seed=seed)
         tenants = (_tenant(workload, rate_per_s), *_host_users(host_load))
         scenario = Scenario(name=design, platform=platform, machine=MACHINE, tenants=tenants, run=run)
-        factors = {"scenario": design, "platform": platform, "workload": workload, "offered_load_per_s": rate_per_s}
-        return Point(factors=factors | {"load": load, "host_load": host_load}, scenario=scenario)
+        names = {"scenario": design, "platform": platform, "workload": workload, "host_load": host_load}
+        return Point(factors={**names, "offered_load_per_s": rate_per_s, "load": load}, scenario=scenario)
 
     sweep = [point("load", p, WORKLOAD, load) for p in platforms for load in (LOADS[::4] if quick else LOADS)]
     kinds = [point("workload", p, w, HALF) for p in platforms for w in workloads]
-    return sweep + kinds + [point("host", p, WORKLOAD, MODERATE, level) for p in hosted for level in HOST_LOADS]
+    return sweep + kinds + [point("host", p, WORKLOAD, MODERATE, host_load=level) for p in hosted for level in HOST_LOADS]
 
 
 def _one_per_family(catalog: Catalog) -> list[str]:
@@ -72,7 +73,8 @@ def _one_per_family(catalog: Catalog) -> list[str]:
 
 
 def _tenant(workload: str, rate_per_s: float) -> Tenants:
-    return Tenants.model_validate({"name": "tenant", "workload": workload, "vcpus": VCPUS, "load": {"kind": "poisson", "rate_per_s": rate_per_s}})
+    load = {"kind": "poisson", "rate_per_s": rate_per_s}
+    return Tenants.model_validate({"name": "tenant", "workload": workload, "vcpus": VCPUS, "load": load})
 
 
 def _host_users(level: str | None) -> list[Tenants]:
@@ -86,8 +88,16 @@ def _host_users(level: str | None) -> list[Tenants]:
 
 # --- Charts ----------------------------------------------------------------------------------------------------------
 
-LOAD = Axis(column="load", label="Offered load / bare-metal capacity")
-SLOWDOWN = Axis(column="mean", label="Mean response time / bare metal's", log=True)
+LOAD = Axis(column="load", label="Offered load (%)", factor=1e2)
+SLOWDOWN = Axis(column="mean", label="Slowdown (ratio)", log=True, floor=0.9)
+THROUGHPUT = Axis(column="mean", label="Throughput (1000/s)", factor=1e-3)
+UTILIZATION = Axis(column="mean", label="Busy cores (%)", factor=1e2)
+RESPONSE_TIME = Axis(column="mean", label="Response time (ms)", factor=1e3, log=True)
+OVER_LOAD = {
+    "throughput_vs_load": ("Throughput over offered load", "throughput_per_s", THROUGHPUT),
+    "utilization_vs_load": ("Utilization of the machine's cores over offered load", "cpu_utilization", UTILIZATION),
+    "slowdown_vs_bare_metal": ("Slowdown of the mean response time against bare metal", "slowdown", SLOWDOWN),
+}
 RESPONSE = {
     "response_time_mean": "Mean response time",
     "response_time_p50": "Median response time",
@@ -111,25 +121,22 @@ def _figures(results: Results) -> dict[str, Figure]:
     platforms = Platforms(families={name: catalog.platform(name).family for name in names}, baseline=BASELINE)
     notes = _Notes(results, names)
     load, workload, host = (summary[summary["scenario"] == design] for design in ("load", "workload", "host"))
-    sweep = notes.about("load", WORKLOAD)
+    sweep = notes.about("load", f"Workload {WORKLOAD}")
+    over_load = {f"{name}_vs_load": (f"{title} over offered load", f"{name}_s", RESPONSE_TIME) for name, title in RESPONSE.items()} | OVER_LOAD
     figures = {}
-    for name, title in RESPONSE.items():
-        axis = Axis(column="mean", label=f"{title} (ms)", factor=1e3, log=True)
-        heading = f"{title} over offered load"
-        figures[f"{name}_vs_load"] = family_panels(_pick(load, f"{name}_s"), _saturated(load), platforms, LOAD, axis, heading, sweep)
-    panels = (
-        ("Throughput", _pick(load, "throughput_per_s"), Axis(column="mean", label="Completed requests per second (thousands)", factor=1e-3)),
-        ("Utilization of the machine's cores", _pick(load, "cpu_utilization", "cpu"), Axis(column="mean", label="Busy share (%)", factor=1e2)),
-    )
-    figures["throughput_and_utilization"] = labelled_lines(panels, platforms, LOAD, "What is carried, and how busy the cores are", sweep)
-    heading = "Slowdown against bare metal over offered load"
-    slowdowns = _pick(load, "slowdown")
-    figures["slowdown_vs_bare_metal"] = family_panels(slowdowns, _saturated(load), platforms, LOAD, SLOWDOWN, heading, sweep, 0.9)
+    for name, (title, metric, y) in over_load.items():
+        estimates = _pick(load, metric, "cpu" if metric.startswith("cpu") else "tenant/tenant")
+        figures[name] = family_panels(estimates, _saturated(load), platforms, x=LOAD, y=y, title=title, caption=sweep)
     figures["where_the_time_went"] = _time_chart(results.time_parts, platforms, sweep)
-    heading = "Slowdown of each workload at half of the load that bare metal can carry"
-    note = notes.about("workload", "column")
-    figures["slowdown_by_workload"] = slowdown_table(_pick(workload, "slowdown"), _saturated(workload), platforms, "workload", heading, note)
-    figures["type2_under_host_load"] = _host_chart(host, platforms, notes.about("host", WORKLOAD))
+    figures["slowdown_by_workload"] = slowdown_table(
+        _pick(workload, "slowdown"),
+        _saturated(workload),
+        platforms,
+        column="workload",
+        title="Slowdown of each workload at half of the load that bare metal can carry",
+        caption=notes.about("workload", "Each workload"),
+    )
+    figures["type2_under_host_load"] = _host_chart(host, platforms, notes.about("host", f"Workload {WORKLOAD}"))
     return figures
 
 
@@ -138,8 +145,7 @@ def _pick(summary: pd.DataFrame, metric: str, entity: str = "tenant/tenant") -> 
 
 
 def _saturated(summary: pd.DataFrame) -> pd.DataFrame:
-    shares = _pick(summary, "saturated")
-    return shares[shares["mean"] > HALF]
+    return _pick(summary, "saturated")
 
 
 def _time_chart(parts: pd.DataFrame, platforms: Platforms, note: str) -> Figure:
@@ -149,8 +155,8 @@ def _time_chart(parts: pd.DataFrame, platforms: Platforms, note: str) -> Figure:
     panels = []
     for load in sorted(set(loads), reverse=True):
         at = own[(own["load"] == load) & own["platform"].map(loads == load)]
-        only = "" if load == max(loads) else ", the most that they carry"
-        panels.append((f"At {load:.0%} of bare metal's capacity{only}", at))
+        only = "" if load == max(loads) else ", the most of this sweep that it carries"
+        panels.append((f"At {100 * load:.0f} % of bare metal's capacity{only}", at))
     return time_stacks(panels, platforms, "Where the time went, besides the application's own computing", note)
 
 
@@ -158,11 +164,12 @@ def _host_chart(host: pd.DataFrame, platforms: Platforms, note: str) -> Figure:
     names = set(host["platform"])
     shown = Platforms(families={n: f for n, f in platforms.families.items() if n in names}, baseline=BASELINE)
     panels = (
-        ("Response time", _pick(host, "response_time_mean_s"), Axis(column="mean", label="Mean response time (ms)", factor=1e3, log=True)),
-        ("Slowdown against bare metal with the same users", _pick(host, "slowdown"), Axis(column="mean", label="Ratio of mean response times")),
+        ("Response time", _pick(host, "response_time_mean_s"), replace(RESPONSE_TIME, log=False)),
+        ("Slowdown against bare metal with the same users", _pick(host, "slowdown"), replace(SLOWDOWN, log=False)),
     )
     users = {level: level if users is None else f"{level}\n{users[0]} users, think {users[1]}" for level, users in HOST_LOADS.items()}
-    return load_steps(panels, _saturated(host), shown, "host_load", users, "Type 2 pays more when the host has users of its own", note)
+    title = "Type 2 pays more when the host has users of its own"
+    return load_steps(panels, _saturated(host), shown, column="host_load", levels=users, title=title, caption=note)
 
 
 class _Notes:
@@ -171,22 +178,27 @@ class _Notes:
     def __init__(self, results: Results, names: Sequence[str]) -> None:
         stacks = [results.catalog.stack(name, MACHINE) for name in names]
         grades = count_grades(stacks)
-        worst = doubts(stacks, results.catalog.workload(WORKLOAD).demand)[:3]
+        worst = doubts(stacks, results.catalog.workload(WORKLOAD).demand)
+        by_field = {doubt.path.partition(".")[2]: doubt for doubt in reversed(worst)}
+        offenders = sorted(by_field.values(), key=lambda doubt: -doubt.swing_s)[:3]
         counted = ", ".join(f"{grades[grade]} {grade}" for grade in Grade)
-        offenders = ", ".join(f"{doubt.path} (± {doubt.swing_s * 5e5:,.0f} µs CPU per request over its range)" for doubt in worst)
-        self._evidence = f"Costs: {counted}. Assumptions that matter most: {offenders}."
+        swings = ", ".join(f"{doubt.path} (± {doubt.swing_s * 5e5:,.0f} µs)" for doubt in offenders)
+        self._evidence = f"Costs behind it: {counted}. Assumptions that move the CPU time of a web request most: {swings}."
         self._run = {o.point.scenario.name: o.point.scenario.run for o in results.outcomes}
+        self._capacity_per_s = capacity_per_s(results.catalog.stack(BASELINE, MACHINE), results.catalog.workload(WORKLOAD))
 
     def about(self, design: str, workload: str) -> str:
         run = self._run[design]
-        requests = f"{run.replications} replications, intervals of {run.confidence:.0%} from them, the same arrivals and demands on every platform"
-        return f"Machine {MACHINE}, one tenant with {VCPUS} vCPUs, workload {workload}, Poisson arrivals; {requests}.\n{self._evidence}"
+        where = f"{workload} on {MACHINE} ({VCPUS} cores), one tenant with {VCPUS} vCPUs, Poisson arrivals"
+        how = f"{run.replications} replications, {100 * run.confidence:g} % intervals, the same arrivals and demands everywhere"
+        scale = "" if design == "workload" else f" 100 % load is {self._capacity_per_s:,.0f} requests/s, what bare metal can carry."
+        return f"{where}; {how}.{scale}\n{self._evidence}"
 
 
 EXPERIMENT = Experiment(
     name="compare_platforms",
     question="The same workloads on the same machine on every platform: how long do requests take, and where does the time go?",
-    expected="containers a few per cent, type 1 some ten per cent, type 2 more with users on the host, sandboxes by system call, emulation tenfold.",
+    expected="containers a few per cent, type 1 some ten, type 2 more with users on the host, sandboxes by system call, emulation tenfold.",
     points=points,
     charts=charts,
     baseline=BASELINE,

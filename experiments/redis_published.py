@@ -25,7 +25,6 @@ from simvirt.experiment.study import Experiment, Results
 from simvirt.layers.contract import costs_of
 from simvirt.layers.path import plan_path
 from simvirt.reports.predictions import PredictionPanel, prediction_chart
-from simvirt.reports.style import BASELINE as BASELINE_COLOUR
 from simvirt.reports.style import FAMILIES, chart_style, render
 from simvirt.scenario import Run, Scenario
 from simvirt.simulation import simulate
@@ -48,8 +47,8 @@ FEW: Final = 5
 """Up to this many connections, the time outside the server shows."""
 OUTSIDE_S: Final = (5e-6, 60e-6)
 """Where the time outside the server is looked for."""
-REQUESTS, QUICK_REQUESTS = 6000, 400
-REPLICATIONS: Final = 5
+REQUESTS, QUICK_REQUESTS = 3000, 400
+REPLICATIONS: Final = 4
 
 
 @cache
@@ -156,7 +155,7 @@ def points(_: Catalog, seed: int, quick: bool) -> list[Point]:
             for end, override in _ends(catalog, platform).items():
                 if end != "value" and platform == BASELINE:
                     continue
-                replications = REPLICATIONS if end == "value" and not quick else 2
+                replications = REPLICATIONS if end == "value" and not quick else 1
                 for n in connections:
                     one = scenario(command, platform, n, compute_s, outside_s, seed, requests, replications, override)
                     factors = {"scenario": command, "platform": platform, "workload": workload, "connections": n, "costs": end}
@@ -227,7 +226,7 @@ def _chart(results: Results, table: pd.DataFrame, command: str) -> Figure:
 def _panel(catalog: Catalog, table: pd.DataFrame, platform: str) -> PredictionPanel:
     mine = table[table["platform"] == platform].rename(columns={"connections": "x"})
     baseline = platform == BASELINE
-    colour = BASELINE_COLOUR if baseline else FAMILIES[catalog.platform(platform).family].colour
+    colour = FAMILIES[catalog.platform(platform).family].colour
     role = "calibration" if baseline else f"median |error| {mine['error'].abs().median():.0%}"
     return PredictionPanel(title=f"{platform} ({role})", colour=colour, frame=mine, calibration=baseline)
 

@@ -1,8 +1,8 @@
 """How often do nominal 95 % intervals contain the truth? Run it: python tests/coverage_study.py --out tests/coverage_recorded.json
 
-The question is put to the whole simulator, not to synthetic numbers: each repetition is a small study of its own, with as many replications and as
-much warm-up as a scenario has by default, of an ideal machine with one core and one worker at load 0.8, and asks whether the exact
-mean response time of M/M/1 lies in its Student's t interval. Expected: 93 to 97 %.
+The question is put to the whole simulator, not to synthetic numbers: each repetition is a small study of its own, with as many
+replications and as much warm-up as a scenario has by default, of an ideal machine with one core and one worker at load 0.8, and asks
+whether the exact mean response time of M/M/1 lies in its Student's t interval. Expected: 93 to 97 %.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Machines and layers that cost nothing, or just what a test says: for closed forms and laws.
 
-`ideal(Class)` builds any layer, or part of one, with every cost at 0 (a multiplier at 1, a capacity without bound), except those given by dotted field name.
+`ideal(Class)` builds any layer, or part of one, with every cost at 0 (a multiplier at 1, a capacity without bound), except those given by
+dotted field name.
 """
 
 from __future__ import annotations
@@ -120,7 +121,9 @@ def in_nested_vm(cores: int = 1) -> Layers:
 def workload(*operations: Operation, threads: float = float("inf"), factor: Distribution | None = None, name: str = "work") -> Workload:
     """A workload of one class of requests."""
     request = RequestClass(name="request", weight=1.0, demand=Demand(operations))
-    return Workload(name=name, summary="for a test", requires=OS, threads=threads, factor=factor or Constant(value=1.0), requests=(request,))
+    return Workload(
+        name=name, summary="for a test", requires=OS, threads=threads, factor=factor or Constant(value=1.0), requests=(request,)
+    )
 
 
 class IdealCatalog(Catalog):

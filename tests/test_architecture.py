@@ -27,13 +27,15 @@ MAY_IMPORT = {
     "images": f"{LEAVES} resources",
     "cluster": f"{LEAVES} resources images metrics",
     "profiles": "",
-    "catalog": DATA_MODELS,
+    "profile_reader": DATA_MODELS,
+    "catalog": f"{DATA_MODELS} profile_reader",
     "scenario": f"{DATA_MODELS} catalog",
     "simulation": f"{DATA_MODELS} catalog scenario",
     "analysis": f"{LEAVES} metrics",
     "experiment": f"{DATA_MODELS} catalog scenario simulation analysis",
     "reports": f"{LEAVES} metrics analysis",
-    "cli": f"{DATA_MODELS} catalog scenario simulation experiment analysis reports",
+    "commands": f"{DATA_MODELS} profile_reader catalog scenario simulation experiment analysis reports",
+    "cli": f"{DATA_MODELS} catalog scenario simulation experiment analysis reports commands",
 }
 """Part of simvirt (a module or folder at its top) → the other parts that it may import. Every part has a line here."""
 

@@ -1,4 +1,4 @@
-"""Queueing theory through the whole simulator: ideal machines whose answer is known, within the runs' own intervals, tight enough to see 2 %."""
+"""Queueing theory through the whole simulator: ideal machines whose answer is known, within the runs' own intervals, which see 2 %."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ EXPONENTIAL = Exponential(mean=1.0)
 Measure = Callable[[RunOutcome], float]
 
 
-def runs(layers: Layers, workloads: Iterable[Workload], *tenants: Tenants, requests: int, per_s: float, replications: int = 24) -> list[RunOutcome]:
+def runs(
+    layers: Layers, workloads: Iterable[Workload], *tenants: Tenants, requests: int, per_s: float, replications: int = 24
+) -> list[RunOutcome]:
     """Replications that see about so many requests in all; a tenth of each is warm-up."""
     described = scenario(*tenants, duration_s=requests / replications / per_s)
     catalog = IdealCatalog(layers, *workloads)
@@ -170,7 +172,12 @@ def nearly(found: dict[str, float]) -> object:
 def always_busy(name: str, clients: int, **given: object) -> Tenants:
     """As many tasks as clients that never wait."""
     return Tenants.model_validate(
-        {"name": name, "workload": "work", "load": {"kind": "closed", "clients": clients, "think": {"kind": "constant", "value": 0}}, **given}
+        {
+            "name": name,
+            "workload": "work",
+            "load": {"kind": "closed", "clients": clients, "think": {"kind": "constant", "value": 0}},
+            **given,
+        }
     )
 
 
@@ -180,7 +187,7 @@ def always_busy(name: str, clients: int, **given: object) -> Tenants:
     ids=["one vCPU on one core", "two vCPUs on two cores"],
 )
 def test_a_virtual_processor_is_one_task_to_the_host(cores: int, vcpus: int, guest_task: float, native_task: float) -> None:
-    """Two busy tasks in a hosted virtual machine beside one of the host: the host shares among vCPUs and tasks, the guest among its tasks."""
+    """Two busy tasks in a hosted virtual machine beside one of the host: the host shares among vCPUs and tasks, the guest among tasks."""
     one = workload(Compute(cpu_s=0.001), threads=inf)
     tenants = (always_busy("guest", 2, vcpus=vcpus), always_busy("native", 1, on="host"))
     outcome = simulate(scenario(*tenants, duration_s=20.0), IdealCatalog(in_hosted_vm(cores), one))

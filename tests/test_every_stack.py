@@ -149,7 +149,9 @@ def test_a_container_in_a_virtual_machine_is_its_parts(seed: int) -> None:
         if key[2] == "cpu":
             below = plain.fold(Demand((Compute(cpu_s=amount * stack.host.core_speed),)))
             caused += anywhere(tally(f for f in below if f.charge.layer != APPLICATION))
-    assert {k: v for k, v in whole.items() if v} == pytest.approx({k: v for k, v in (without + caused + Counter(own)).items() if v}, rel=1e-9)
+    assert {k: v for k, v in whole.items() if v} == pytest.approx(
+        {k: v for k, v in (without + caused + Counter(own)).items() if v}, rel=1e-9
+    )
 
 
 def anywhere(sums: Counter[Key]) -> Counter[tuple[str, ...]]:
@@ -177,5 +179,6 @@ def test_nesting_only_adds(seed: int) -> None:
 
 def test_the_same_layer_twice_has_two_names() -> None:
     stack = stack_of("nested", random.Random(1))
-    twice = Stack((stack.layers[0], stack.layers[1], replace(stack.layers[2], name=stack.layers[1].name), stack.layers[3]))  # type: ignore[type-var]
+    machine, outer, inner, guest = stack.layers
+    twice = Stack((machine, outer, replace(inner, name=outer.name), guest))  # type: ignore[type-var]
     assert twice.names == ("machine", "hypervisor 0", "hypervisor 0 L2", "operating-system 2")

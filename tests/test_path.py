@@ -32,7 +32,9 @@ def parts(outcome: TenantOutcome) -> dict[str, float]:
 
 def test_neighbours_in_one_context_are_one_step() -> None:
     layers = (machine(), system({"processes.syscall_s": 0.1, "network.receive_s": 0.2, "processes.wake_s": 0.3, "network.send_s": 0.4}))
-    path = plan_path(Stack(layers), Demand((*MESSAGE, Syscall(count=2.0), Compute(cpu_s=1.0), Syscall(count=1.0), Send(messages=1.0, packets=1.0))))
+    path = plan_path(
+        Stack(layers), Demand((*MESSAGE, Syscall(count=2.0), Compute(cpu_s=1.0), Syscall(count=1.0), Send(messages=1.0, packets=1.0)))
+    )
     wire, interrupt, caller, out = path.steps
     assert (wire.resource, interrupt.context.place, caller.context.place, out.resource) == (
         Resource.NIC_RX, Place.INTERRUPT, Place.CALLER, Resource.NIC_TX,
@@ -50,7 +52,10 @@ def test_a_notice_alone_is_a_step() -> None:
     """A doorbell that costs, in front of a thread that does all the rest."""
     layers = (machine(), hypervisor({"cpu.exit_s": 0.5, "network.kick_exits": 1.0, "network.send_s": 1.0}), system())
     path = plan_path(Stack(layers), Demand((Send(messages=1.0, packets=1.0),)))
-    assert [(s.context.place, s.notify.total, s.fixed.total) for s in path.steps[:2]] == [(Place.CALLER, 0.5, 0.0), (Place.THREAD, 0.0, 1.0)]
+    assert [(s.context.place, s.notify.total, s.fixed.total) for s in path.steps[:2]] == [
+        (Place.CALLER, 0.5, 0.0),
+        (Place.THREAD, 0.0, 1.0),
+    ]
     assert parts(trace(layers, Send(messages=1.0, packets=1.0), times=(1.0,))) == pytest.approx({"kick": 0.5, "backend_tx": 1.0})
 
 
@@ -78,7 +83,8 @@ def test_threads_are_woken_only_when_they_sleep() -> None:
 def test_interrupts_of_a_busy_path_are_not_taken_again() -> None:
     """An interrupt costs 2 s on an idle receive path; packets of 1 s that find it busy are polled.
 
-    a arrives at 1: taken 1-3, received 3-4. b arrives at 2, while a is in hand: waits until 4, received 4-5. c at 10: taken again, done at 13.
+    a arrives at 1: taken 1-3, received 3-4. b arrives at 2, while a is in hand: waits until 4, received 4-5. c at 10: taken again,
+    done at 13.
     """
     layers = (machine(), system({"network.receive_s": 1.0, "network.interrupt_s": 2.0}))
     outcome = trace(layers, *MESSAGE, times=(1.0, 2.0, 10.0))
@@ -118,10 +124,18 @@ def test_a_processor_that_has_just_worked_for_the_request_is_awake() -> None:
     _, interrupt, caller = plan_path(stack, Demand((*MESSAGE, Compute(cpu_s=1.0)))).steps
     assert [amounts.total for _, amounts in interrupt.idle] == [0.5]
     assert (caller.idle, interrupt.may_wake_core) == ((), True)
-    assert parts(trace(layers, *MESSAGE, Compute(cpu_s=1.0), times=(1.0,))) == pytest.approx({"vcpu_wake": 0.5, "net_rx": 1.0, "compute": 1.0})
+    assert parts(trace(layers, *MESSAGE, Compute(cpu_s=1.0), times=(1.0,))) == pytest.approx(
+        {"vcpu_wake": 0.5, "net_rx": 1.0, "compute": 1.0}
+    )
 
 
-LADDER = {"idle.shallow_exit_s": 0.01, "idle.medium_residency_s": 2.0, "idle.medium_exit_s": 0.1, "idle.deep_residency_s": 10.0, "idle.deep_exit_s": 1.0}
+LADDER = {
+    "idle.shallow_exit_s": 0.01,
+    "idle.medium_residency_s": 2.0,
+    "idle.medium_exit_s": 0.1,
+    "idle.deep_residency_s": 10.0,
+    "idle.deep_exit_s": 1.0,
+}
 
 
 @pytest.mark.parametrize(

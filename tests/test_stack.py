@@ -77,7 +77,8 @@ def test_who_schedules_whom() -> None:
 def test_fold_by_hand() -> None:
     """A guest with ticks on a hypervisor whose exits cost; a core twice as fast as the reference.
 
-    compute 4 s -> 2 s on this host. Guest: 2 s * 10 ticks/s = 20 ticks of 0.01 s = 0.2 s, 20 interrupts and 20 privileged operations. Hypervisor:
+    compute 4 s -> 2 s on this host. Guest: 2 s * 10 ticks/s = 20 ticks of 0.01 s = 0.2 s, 20 interrupts and 20 privileged operations.
+    Hypervisor:
     20 * 0.001 s for the privileged operations; 20 * 2 exits * 0.001 s for the interrupts; emulation (1.5 - 1) * (2 + 0.2) s, as ticks are
     instructions too; its own exits run on the machine and are not emulated.
     syscall 3 * 0.1 s in the guest, 0.5 s of kernel work / 2; both emulated: 0.5 * (0.3 + 0.25); 3 entries * 0.02 s.
@@ -102,7 +103,7 @@ def test_fold_by_hand() -> None:
 
 
 def test_exits_multiply_under_nesting() -> None:
-    """The inner hypervisor executes 10 privileged operations per exit, each of which is an exit of the outer one: 5 * (1 + 10 * 1) exits of 1 s."""
+    """The inner hypervisor executes 10 privileged operations per exit, each of which is an exit of the outer one. An exit takes 1 s."""
     exits = {"cpu.exit_s": 1.0, "cpu.exit_privileged": 10.0, "cpu.interrupt_exits": 1.0}
     nested = Stack((machine(), hypervisor(exits, "outer"), hypervisor(exits, "inner"), system({"processes.tick_hz": 5.0}, "guest")))
     found = tally(nested.fold(Demand((Compute(cpu_s=1.0),))))
@@ -121,7 +122,9 @@ def test_exits_multiply_under_nesting() -> None:
 
 def test_contexts_hold_until_a_lower_layer_chooses_another() -> None:
     """A packet's way: the wire, the interrupt of the guest's kernel, then the thread that waited for it, if it slept."""
-    stack = Stack((machine(1, {"nic.latency_s": 0.5}), system({"network.interrupt_s": 1.0, "network.receive_s": 2.0, "processes.wake_s": 3.0})))
+    stack = Stack(
+        (machine(1, {"nic.latency_s": 0.5}), system({"network.interrupt_s": 1.0, "network.receive_s": 2.0, "processes.wake_s": 3.0}))
+    )
     folded = [f.charge for f in stack.fold(Demand((Receive(messages=1.0, packets=1.0, size_bytes=1448.0), Wake(count=1.0))))]
     assert [(c.cause, c.context.place.value, c.context.level, c.when.value) for c in folded] == [
         ("nic_rx", "caller", -1, "always"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from simvirt.catalog import Catalog
+from simvirt.commands.numbers import count_text
 from simvirt.scenario import load_scenario
 
 __all__ = ["check"]
@@ -14,5 +15,5 @@ def check(catalog: Catalog, path: Path) -> list[str]:
     """Say that all is well. Raises ScenarioError with every problem if it is not."""
     scenario = load_scenario(path, catalog)
     tenants = sum(group.count for group in scenario.tenants)
-    runs = f"{scenario.run.replications} replications of {scenario.run.duration_s:g} s"
-    return [f"{path}: ok; {tenants} tenants on platform {scenario.platform}, {runs}"]
+    runs = f"{count_text(scenario.run.replications, 'replication')} of {scenario.run.duration_s:g} s"
+    return [f"{path}: ok; {count_text(tenants, 'tenant')} on platform {scenario.platform}, {runs}"]

@@ -11,7 +11,7 @@ from typing import Final
 from simvirt.analysis.comparison import paired_ratio
 from simvirt.catalog import Catalog
 from simvirt.commands.group import Group, groups_of
-from simvirt.commands.numbers import UNKNOWN, interval_text
+from simvirt.commands.numbers import UNKNOWN, count_text, interval_text
 from simvirt.commands.point import read_scenario, run_all
 from simvirt.commands.run import RESPONSE_TIMES, saturation
 from simvirt.commands.tables import table
@@ -101,7 +101,8 @@ def _native(catalog: Catalog) -> str | None:
 
 def _report(scenario: Scenario, reference: str, outcomes: dict[str, PointOutcome], reasons: dict[str, tuple[str, ...]]) -> Iterator[str]:
     time = scenario.run
-    yield f"{scenario.name} on machine {scenario.machine}: {time.replications} replications of {time.duration_s:g} s, seed {time.seed}"
+    runs = f"{count_text(time.replications, 'replication')} of {time.duration_s:g} s"
+    yield f"{scenario.name} on machine {scenario.machine}: {runs}, seed {time.seed}"
     told = {name: groups_of(outcome) for name, outcome in outcomes.items() if not outcome.failures}
     for i in range(len(scenario.tenants)):
         yield from ("", *_group_table({name: groups[i] for name, groups in told.items()}, reference))

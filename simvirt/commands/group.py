@@ -25,7 +25,7 @@ class Group:
     @property
     def label(self) -> str:
         count = len(self._runs[0])
-        return self.name if count == 1 else f"{self.name} ({count} tenants)"
+        return self.name if count == 1 else f"{self.name} ({count} tenants together)"
 
     @cached_property
     def saturated_runs(self) -> int:
@@ -69,7 +69,7 @@ def _metrics(tenants: Iterable[TenantOutcome]) -> dict[str, float]:
         "throughput_per_s": sum(tenant.throughput_per_s for tenant in tenants),
         "offered_load_per_s": sum(tenant.arrived / tenant.window_s for tenant in tenants),
         "in_flight": sum(tenant.in_flight_mean for tenant in tenants),
-        "cpu_s_per_request": sum(tenant.cpu_s for tenant in tenants) / completed if completed else nan,
+        "cpu_s_per_request": sum(tenant.cpu_s for tenant in tenants) / completed if trusted and completed else nan,
     }
 
 

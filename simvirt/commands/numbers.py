@@ -8,7 +8,7 @@ from typing import Final
 from simvirt.analysis.intervals import Interval
 from simvirt.units import DIMENSIONS, format_quantity
 
-__all__ = ["UNKNOWN", "interval_text", "share_text"]
+__all__ = ["UNKNOWN", "count_text", "interval_text", "share_text"]
 
 UNKNOWN: Final = "–"
 """What stands for a number that was not measured."""
@@ -16,6 +16,11 @@ UNKNOWN: Final = "–"
 _MOST_DECIMALS: Final = 6
 _ROUNDING: Final = 1e-9
 """Half-width over mean below which the spread is that of rounding."""
+
+
+def count_text(count: int, noun: str) -> str:
+    """A count with its noun: 1 tenant, 2 tenants."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def interval_text(interval: Interval, dimension: str) -> str:

@@ -10,7 +10,7 @@ from simvirt.analysis.intervals import Interval, mean_interval
 from simvirt.catalog import Catalog
 from simvirt.commands.costs import grade_count
 from simvirt.commands.group import Group, groups_of
-from simvirt.commands.numbers import UNKNOWN, interval_text, share_text
+from simvirt.commands.numbers import UNKNOWN, count_text, interval_text, share_text
 from simvirt.commands.point import read_scenario, run_all
 from simvirt.commands.record import check_writable, record
 from simvirt.commands.tables import table
@@ -73,7 +73,8 @@ def run(
 def _heading(scenario: Scenario, catalog: Catalog) -> list[str]:
     stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides())
     time = scenario.run
-    window = f"{time.replications} replications of {time.duration_s:g} s, the first {time.warm_up_s:g} s not counted, seed {time.seed}"
+    runs = f"{count_text(time.replications, 'replication')} of {time.duration_s:g} s"
+    window = f"{runs}, the first {time.warm_up_s:g} s not counted, seed {time.seed}"
     return [f"{scenario.name} on platform {scenario.platform}: {' < '.join(stack.names)}", window]
 
 
@@ -105,7 +106,7 @@ def _notes(outcome: PointOutcome, groups: Sequence[Group]) -> Iterator[str]:
         yield f"± is half a {100 * time.confidence:g} % confidence interval over {time.replications} replications."
     else:
         yield "One replication has no interval; ask for more with --replications."
-    if any(UNKNOWN in _response_time(group, metric) for group in groups for metric in _TIMES.values()):
+    if any(_response_time(group, metric) == UNKNOWN for group in groups for metric in _TIMES.values()):
         yield f"{UNKNOWN} means too few requests: a quantile rests on at least ten beyond it in each replication. Run longer."
     for group in groups:
         if group.saturated_runs:
@@ -117,7 +118,7 @@ def saturation(group: Group, outcome: PointOutcome) -> str:
     offered, carried = (interval_text(group.interval(m), "rate") for m in ("offered_load_per_s", "throughput_per_s"))
     full = [name for name, utilization in _utilization(outcome).items() if utilization.mean >= _FULL]
     cause = f"{' and '.join(full)} of the machine is busy" if full else "no device of the machine is full: its own threads or CPU limit it"
-    often = f"{group.saturated_runs} of {len(outcome.runs)} replications"
+    often = f"{group.saturated_runs} of {count_text(len(outcome.runs), 'replication')}"
     return f"{group.label} is saturated in {often}: offered {offered}, carried {carried}, so its response time grows without end; {cause}."
 
 
@@ -144,7 +145,7 @@ def _times(group: Group) -> Iterator[str]:
     rest_s = total_s - sum(part.seconds for part in large)
     rows = [(part.layer, part.cause, part.seconds) for part in large]
     small = len(group.time_parts) - len(large)
-    rows += [("others", f"{small} parts below {100 * _SMALL:g} % each", rest_s)] if small else []
+    rows += [("others", f"{count_text(small, 'part')} below {100 * _SMALL:g} %", rest_s)] if small else []
     rows.append(("all", "", total_s))
     yield f"Where the time of {group.label} went"
     cells = ((layer, cause, f"{1e6 * seconds:.2f}", f"{100 * seconds / total_s:.1f} %") for layer, cause, seconds in rows)

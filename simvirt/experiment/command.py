@@ -10,6 +10,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Never
 
 from tqdm.auto import tqdm
 
@@ -31,7 +32,8 @@ def run_command(experiment: Experiment, arguments: Sequence[str] | None = None) 
     try:
         points = experiment.points(Catalog.builtin(), options.seed, options.quick)
         folder.open()
-        with _workers(options.workers) as executor, tqdm(total=sum(p.scenario.run.replications for p in points), unit="run") as bar:
+        runs = sum(point.scenario.run.replications for point in points)
+        with _workers(options.workers) as executor, tqdm(total=runs, unit="run", disable=None) as bar:
             results = conduct(experiment, points, folder, command=sys.argv, executor=executor, finished=lambda: _advance(bar))
     except SimvirtError as error:
         _say(str(error))
@@ -82,7 +84,7 @@ def _workers(count: int | None) -> Iterator[Executor]:
         yield pool
 
 
-def _advance(bar: tqdm[object]) -> None:
+def _advance(bar: tqdm[Never]) -> None:
     bar.update()
 
 

@@ -23,7 +23,7 @@ class Doubt:
     path: str
     """`layer.field`."""
     swing_s: float
-    """CPU time of a mean request with the cost at the high end of its range, less that at the low end."""
+    """Difference in CPU time of a mean request between the ends of the cost's range."""
 
 
 def count_grades(stacks: Iterable[Stack]) -> dict[Grade, int]:
@@ -55,7 +55,7 @@ def _doubts_of(layer: AbstractLayer, stack: Stack, demand: Demand) -> Iterator[D
     for field, cost in costs_of(layer):
         if cost.grade is Grade.ASSUMED:
             low, high = (plan_path(_with(stack, layer.name, field, end), demand).cpu_s() for end in _ENDS)
-            yield Doubt(path=f"{layer.name}.{field}", swing_s=high - low)
+            yield Doubt(path=f"{layer.name}.{field}", swing_s=abs(high - low))
 
 
 _ENDS: tuple[Literal["low"], Literal["high"]] = ("low", "high")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -46,10 +45,10 @@ class ResultsFolder:
             write_json_atomic(dict(manifest), scratch / "manifest.json")
             (self.path / "charts").mkdir(exist_ok=True)
             for name in tables:
-                os.replace(scratch / f"{name}.csv", self.path / f"{name}.csv")
+                (scratch / f"{name}.csv").replace(self.path / f"{name}.csv")
             for name in charts:
-                os.replace(scratch / name, self.path / "charts" / name)
-            os.replace(scratch / "manifest.json", self.path / "manifest.json")
+                (scratch / name).replace(self.path / "charts" / name)
+            (scratch / "manifest.json").replace(self.path / "manifest.json")
 
         try:
             self._staged(fill)

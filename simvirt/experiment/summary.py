@@ -8,7 +8,7 @@ when most of its replications are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import isnan, nan
+from math import nan
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -60,8 +60,8 @@ def points_frame(outcomes: Sequence[PointOutcome]) -> pd.DataFrame:
 def summary_frame(outcomes: Sequence[PointOutcome], baseline: str | None = None) -> pd.DataFrame:
     """One row per point, entity and metric: mean, low, high, half-width over n replications (Student's t).
 
-    With a `baseline` platform, tenants also have a `slowdown`: the ratio of mean response times to the same tenant at the point that differs in
-    nothing but the platform, replications in pairs. Interference by seed is the same on both sides, so the interval is the platform's own.
+    With a `baseline` platform, tenants also have a `slowdown`: the ratio of mean response times to the same tenant at the point that differs
+    in nothing but the platform, replications in pairs: both sides saw the same arrivals and demands.
     """
     values = [_values(outcome) for outcome in outcomes]
     by_point = {_key(o.point.factors): v for o, v in zip(outcomes, values, strict=True)}
@@ -100,8 +100,8 @@ def _estimate(outcome: PointOutcome, entity: str, name: str, interval: Interval)
 def time_parts_frame(outcomes: Sequence[PointOutcome], kinds: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
     """Where the time went: mean seconds per request by tenant, layer and cause, at points without a saturated replication.
 
-    `kinds` says what a layer is, by platform and name of layer. A part that a replication did not have is a part of no time. The means of the
-    parts of a tenant add up to its mean response time.
+    `kinds` says what a layer is, by platform and name of layer. A part that a replication did not have is a part of no time. The means of
+    the parts of a tenant add up to its mean response time.
     """
     cells = []
     for outcome in outcomes:
@@ -112,7 +112,8 @@ def time_parts_frame(outcomes: Sequence[PointOutcome], kinds: Mapping[str, Mappi
             whole = sum(float(np.mean(seconds)) for seconds in parts.values())
             for (layer, cause, wait), seconds in parts.items():
                 interval = mean_interval(seconds, confidence)
-                what = {"tenant": tenant, "layer": layer, "kind": kinds.get(str(factors["platform"]), {}).get(layer, layer), "cause": cause, "wait": wait}
+                kind = kinds.get(str(factors["platform"]), {}).get(layer, layer)
+                what = {"tenant": tenant, "layer": layer, "kind": kind, "cause": cause, "wait": wait}
                 numbers = {"mean_s": interval.mean, "half_width_s": interval.half_width, "share": interval.mean / whole}
                 cells.append({**factors, **what, **numbers})
     return _sorted_frame(cells, outcomes)

@@ -1,25 +1,31 @@
 """Charts of platforms side by side: over load in a panel for each family, of parts of time, of slowdowns in a table.
 
-Every function takes frames of a study's summary and gives a figure that is not shown. A saturated point has no response time: it is marked at the
-upper edge of its panel.
+Every function takes frames of a study's summary and gives a figure that is not shown. A saturated point has no response time: it is marked at
+the upper edge of its panel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan, nan
 from typing import TYPE_CHECKING, Any, Final
 
-from simvirt.reports.style import BASELINE, FAMILIES, SIZE_IN, WAIT, add_caption, colour_of_kind, line_of, shades
+from simvirt.reports.style import BASELINE, FAMILIES, KINDS, SIZE_IN, WAIT, add_caption, colour_of_kind, line_of, shades
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Axis", "Platforms", "family_panels", "labelled_lines", "load_steps", "slowdown_table", "time_stacks"]
+__all__ = ["Axis", "Platforms", "family_panels", "load_steps", "slowdown_table", "time_stacks"]
 
-_SATURATED_NOTE: Final = "▲ at the upper edge: saturated, requests queue up as long as the run lasts, so there is no response time to show."
+MOST: Final = 0.5
+"""A point is saturated when more of its replications are."""
+
+_SATURATED_NOTE: Final = (
+    "Marks at the upper edge: ▲ saturated, requests queue up as long as the run lasts, so there is no response time; △ in some replications."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +36,8 @@ class Axis:
     label: str
     factor: float = 1.0
     log: bool = False
+    floor: float | None = None
+    """Lower end of the axis, where it is not for the data to say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,35 +58,49 @@ class Platforms:
         """The baseline, then family by family."""
         return [self.baseline, *(name for family in FAMILIES for name in self.of(family))]
 
+    def text_colour(self, name: str) -> str:
+        """The family's colour, dark enough to read."""
+        return FAMILIES[self.families[name]].colour
+
     def colour(self, name: str) -> str:
         """Its own shade of the family's colour."""
         family = self.families[name]
         members = self.of(family)
-        return shades(FAMILIES[family].colour, len(members))[members.index(name)] if name in members else BASELINE
+        return shades(FAMILIES[family].colour, len(members), reach=0.45)[members.index(name)] if name in members else BASELINE
 
 
 def _figure(title: str) -> Figure:
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
     figure = Figure(figsize=SIZE_IN)
-    figure.suptitle(title, x=0.012, y=0.985, ha="left", va="top", weight="bold")
+    figure.text(0.012, 0.98, title, ha="left", va="top", weight="bold", fontsize=18)
     return figure
 
 
-def _lay_out(figure: Figure, caption: str, *, top: float = 0.93) -> None:
+def _lay_out(figure: Figure, caption: str) -> None:
     bottom = add_caption(figure, caption)
-    figure.tight_layout(rect=(0.0, bottom, 1.0, top), h_pad=1.2, w_pad=1.2)
+    figure.tight_layout(rect=(0.0, bottom, 1.0, 0.935), h_pad=1.0, w_pad=0.8)
+
+
+def _plain_log(axes: Axes) -> None:
+    """A logarithmic axis whose ticks are written as people write numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415 - slow to import
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 # --- Over load, a panel for each family ------------------------------------------------------------------------------
 
 
 def family_panels(
-    estimates: pd.DataFrame, saturated: pd.DataFrame, platforms: Platforms, x: Axis, y: Axis, title: str, caption: str, floor: float | None = None
+    estimates: pd.DataFrame, saturated: pd.DataFrame, platforms: Platforms, *, x: Axis, y: Axis, title: str, caption: str
 ) -> Figure:
     """An estimate over load, the baseline in every panel, with the interval of each point as a band.
 
-    `estimates` has columns platform, x, mean, low, high; `saturated` platform and x of the points without a response time.
+    `estimates` has columns platform, x, mean, low, high; `saturated` has platform, x and, as mean, the share of saturated replications.
     """
     figure = _figure(title)
     families = platforms.panels()
@@ -87,13 +109,14 @@ def family_panels(
     grid: Any = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes, family in zip(grid.flat, families, strict=False):
         axes.set_title(FAMILIES[family].title, color=FAMILIES[family].colour, loc="left")
-        _draw_lines(axes, estimates, [platforms.baseline, *platforms.of(family)], platforms, x, y)
+        for i, name in enumerate([platforms.baseline, *platforms.of(family)]):
+            _draw_line(axes, estimates[estimates["platform"] == name], x, y, color=platforms.colour(name), label=name, zorder=2 + (i == 0), **line_of(i))
         if y.log:
-            axes.set_yscale("log")
-    _limit(grid[0][0], estimates, y, floor)
+            _plain_log(axes)
+    _limit(grid[0][0], estimates, y, room=3.5 if y.log else 2.2)
     for axes, family in zip(grid.flat, families, strict=False):
         _mark_saturated(axes, saturated, [platforms.baseline, *platforms.of(family)], platforms, x)
-        axes.legend(loc="upper left", handlelength=2.2, labelspacing=0.25, borderaxespad=0.1)
+        axes.legend(loc="upper left", bbox_to_anchor=(0.09, 0.95), handlelength=2.0, labelspacing=0.2, borderaxespad=0.0)
     for axes in grid.flat[len(families) :]:
         axes.set_axis_off()
     for i, axes in enumerate(grid.flat[: len(families)]):
@@ -106,90 +129,39 @@ def family_panels(
     return figure
 
 
-def _draw_lines(axes: Axes, estimates: pd.DataFrame, names: Sequence[str], platforms: Platforms, x: Axis, y: Axis) -> None:
-    for i, name in enumerate(names):
-        own = estimates[estimates["platform"] == name].sort_values(x.column)
-        at = own[x.column] * x.factor
-        colour = platforms.colour(name)
-        axes.fill_between(at, own["low"] * y.factor, own["high"] * y.factor, color=colour, alpha=0.2, linewidth=0)
-        axes.plot(at, own["mean"] * y.factor, color=colour, label=name, zorder=2 if i else 3, **line_of(i))
+def _draw_line(axes: Axes, own: pd.DataFrame, x: Axis, y: Axis, **look: Any) -> None:
+    """The estimates of one platform with their band."""
+    own = own.sort_values(x.column)
+    at = own[x.column] * x.factor
+    axes.fill_between(at, own["low"] * y.factor, own["high"] * y.factor, color=look["color"], alpha=0.2, linewidth=0)
+    axes.plot(at, own["mean"] * y.factor, **look)
 
 
-def _limit(axes: Axes, estimates: pd.DataFrame, y: Axis, floor: float | None) -> None:
-    """Room above the highest point for the legend and for the marks at the edge."""
+def _limit(axes: Axes, estimates: pd.DataFrame, y: Axis, *, room: float) -> None:
+    """Leave room above the highest point, `room` times its height, for the legend and for the marks at the edge."""
     known = (estimates["mean"] * y.factor).dropna()
     if known.empty:
         axes.set_ylim(*((0.1, 10.0) if y.log else (0.0, 1.0)))
         return
     low, high = float(known.min()), float(known.max())
     if y.log:
-        axes.set_ylim(floor if floor is not None else low / 1.3, high * max(3.0, high / low) ** 0.9)
+        axes.set_ylim(y.floor if y.floor is not None else low / 1.2, high * room)
     else:
-        axes.set_ylim(floor if floor is not None else 0.0, high * 1.6)
+        bottom = y.floor if y.floor is not None else 0.0
+        axes.set_ylim(bottom, bottom + (high - bottom) * room)
+        axes.set_yticks([tick for tick in axes.get_yticks() if bottom <= tick <= 1.2 * high])
 
 
 def _mark_saturated(axes: Axes, saturated: pd.DataFrame, names: Sequence[str], platforms: Platforms, x: Axis) -> None:
-    """Marks just under the upper edge, one row for each platform that has any."""
-    row = 0
-    for name in names:
-        own = saturated[saturated["platform"] == name]
-        if len(own):
-            height = 0.985 - 0.045 * row
-            transform = axes.get_xaxis_transform()
-            axes.plot(own[x.column] * x.factor, [height] * len(own), "^", color=platforms.colour(name), transform=transform, clip_on=False, ms=7)
-            row += 1
-
-
-# --- Lines with their names at the end -------------------------------------------------------------------------------
-
-
-def labelled_lines(panels: Sequence[tuple[str, pd.DataFrame, Axis]], platforms: Platforms, x: Axis, title: str, caption: str) -> Figure:
-    """Panels side by side, every platform in each, named at the right end of its line."""
-    figure = _figure(title)
-    grid: Any = figure.subplots(1, len(panels), squeeze=False)
-    _lay_out(figure, caption, top=0.9)
-    for axes, (heading, estimates, y) in zip(grid.flat, panels, strict=True):
-        place = axes.get_position()
-        axes.set_position((place.x0 + 0.015, place.y0 + 0.05, place.width - 0.16, place.height - 0.05))
-        axes.set_title(heading, loc="left")
-        axes.set_xlabel(x.label)
-        axes.set_ylabel(y.label)
-        _draw_lines(axes, estimates, platforms.ordered(), platforms, x, y)
-        axes.set_ylim(bottom=0.0)
-        _label_ends(axes, estimates, platforms, x, y)
-    return figure
-
-
-def _label_ends(axes: Axes, estimates: pd.DataFrame, platforms: Platforms, x: Axis, y: Axis) -> None:
-    """Names at the ends of lines, pushed apart until they do not touch."""
-    last = estimates.sort_values(x.column).groupby("platform").tail(1).sort_values(["mean", "platform"])
-    low, high = axes.get_ylim()
-    wanted = [float(value) * y.factor for value in last["mean"]]
-    gap = (high - low) / 21.0
-    places = _spread(wanted, gap, low + 0.5 * gap, high)
-    for name, value, place, end in zip(last["platform"], wanted, places, last[x.column], strict=True):
-        axes.annotate(
-            name,
-            xy=(float(end) * x.factor, value),
-            xytext=(1.08, (place - low) / (high - low)),
-            textcoords="axes fraction",
-            color=platforms.colour(name),
-            va="center",
-            fontsize=12,
-            arrowprops={"arrowstyle": "-", "color": platforms.colour(name), "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3},
-        )
-
-
-def _spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places in ascending order, at least `gap` apart and within bounds where there is room, near the wanted ones."""
-    places: list[float] = []
-    for value in wanted:
-        places.append(max(value, places[-1] + gap if places else low))
-    ceiling = high
-    for i in reversed(range(len(places))):
-        places[i] = min(places[i], ceiling)
-        ceiling = places[i] - gap
-    return places
+    """Marks just under the upper edge, a row for each platform that has any, the fullest first; hollow where few replications are saturated."""
+    rows = {name: saturated[(saturated["platform"] == name) & (saturated["mean"] > 0.0)] for name in names}
+    marked = sorted((name for name in names if len(rows[name])), key=lambda name: -len(rows[name]))
+    transform = axes.get_xaxis_transform()
+    for i, name in enumerate(marked):
+        colour = platforms.colour(name)
+        for at, share in zip(rows[name][x.column] * x.factor, rows[name]["mean"], strict=True):
+            fill = colour if share > MOST else "white"
+            axes.plot(at, 0.985 - 0.05 * i, "^", color=colour, markerfacecolor=fill, transform=transform, clip_on=False, markersize=7)
 
 
 # --- Where the time went ---------------------------------------------------------------------------------------------
@@ -222,8 +194,11 @@ def time_stacks(panels: Sequence[tuple[str, pd.DataFrame]], platforms: Platforms
 def _grouped(parts: pd.DataFrame) -> pd.DataFrame:
     """Microseconds by platform, kind and cause, without the application's own computing."""
     own = parts[(parts["kind"] != "application") | parts["wait"]]
-    frame = own.groupby(["platform", "wait", "kind", "cause"], as_index=False)["mean_s"].sum()
-    return frame.assign(us=frame["mean_s"] * 1e6)
+    return _added(own.assign(us=own["mean_s"] * 1e6))
+
+
+def _added(parts: pd.DataFrame) -> pd.DataFrame:
+    return parts.groupby(["platform", "wait", "kind", "cause"])["us"].sum().reset_index()
 
 
 Label = tuple[bool, str, str]
@@ -247,21 +222,19 @@ def _folded(frame: pd.DataFrame, kept: set[Label]) -> pd.DataFrame:
         return ("", "other waits") if wait else (kind, "other")
 
     folded = [name(bool(w), k, c) for w, k, c in zip(frame["wait"], frame["kind"], frame["cause"], strict=True)]
-    named = frame.assign(kind=[kind for kind, _ in folded], cause=[cause for _, cause in folded])
-    return named.groupby(["platform", "wait", "kind", "cause"], as_index=False)["us"].sum()
+    return _added(frame.assign(kind=[kind for kind, _ in folded], cause=[cause for _, cause in folded]))
 
 
 def _looks(labels: Sequence[Label]) -> dict[Label, dict[str, Any]]:
     """How each label is drawn, in the order of the stack: work from the hardware up, then waits."""
-    from simvirt.reports.style import KINDS  # noqa: PLC0415
-
     order = {kind: i for i, kind in enumerate(KINDS)}
     distinct = sorted(set(labels), key=lambda label: (label[0], order.get(label[1], len(order)), label[2] == "other", label[2]))
     looks: dict[Label, dict[str, Any]] = {}
     for wait, kind in dict.fromkeys((wait, kind) for wait, kind, _ in distinct):
         mine = [label for label in distinct if label[:2] == (wait, kind)]
         for label, colour in zip(mine, shades(colour_of_kind(kind), len(mine), reach=0.7), strict=True):
-            looks[label] = {"facecolor": WAIT, "edgecolor": colour_of_kind(kind), "hatch": "///"} if wait else {"facecolor": colour, "edgecolor": "white"}
+            work = {"facecolor": colour, "edgecolor": "white"}
+            looks[label] = {"facecolor": WAIT, "edgecolor": colour_of_kind(kind), "hatch": "///"} if wait else work
     return looks
 
 
@@ -277,7 +250,7 @@ def _draw_stacks(axes: Axes, frame: pd.DataFrame, platforms: Platforms, looks: M
         axes.text(end, row[name], f" {end:,.0f}", va="center", ha="left", fontsize=12)
     axes.set_yticks(range(len(names)), names, fontsize=12)
     for tick, name in zip(axes.get_yticklabels(), names, strict=True):
-        tick.set_color(platforms.colour(name))
+        tick.set_color(platforms.text_colour(name))
     axes.set_xlim(0.0, max(ends.values(), default=1.0) * 1.1)
     axes.set_ylim(-0.6, max(len(names), 1) - 0.4)
     axes.grid(visible=False, axis="y")
@@ -297,28 +270,33 @@ def _swatches(looks: Mapping[Label, Mapping[str, Any]]) -> list[Any]:
 # --- Slowdowns in a table --------------------------------------------------------------------------------------------
 
 
-def slowdown_table(estimates: pd.DataFrame, saturated: pd.DataFrame, platforms: Platforms, column: str, title: str, caption: str) -> Figure:
+def slowdown_table(
+    estimates: pd.DataFrame, saturated: pd.DataFrame, platforms: Platforms, *, column: str, title: str, caption: str
+) -> Figure:
     """A cell for each platform and level of `column`: slowdown ± half-width, coloured by the logarithm of the slowdown."""
     from matplotlib.colors import LogNorm  # noqa: PLC0415 - slow to import
 
     names, levels = platforms.ordered(), sorted(set(estimates[column]) | set(saturated[column]))
-    known = {(p, v): (m, h) for p, v, m, h in zip(estimates["platform"], estimates[column], estimates["mean"], estimates["half_width"], strict=True)}
-    full = set(zip(saturated["platform"], saturated[column], strict=True))
-    means = [[known.get((name, level), (float("nan"),))[0] for level in levels] for name in names]
+    cells = zip(estimates["platform"], estimates[column], estimates["mean"], estimates["half_width"], strict=True)
+    known = {(name, level): (mean, half_width) for name, level, mean, half_width in cells}
+    full = {(p, v): share for p, v, share in zip(saturated["platform"], saturated[column], saturated["mean"], strict=True) if share > 0.0}
+    means = [[known.get((name, level), (nan, nan))[0] for level in levels] for name in names]
     figure = _figure(title)
     axes: Any = figure.subplots()
-    highest = max((m for line in means for m in line if m == m), default=2.0)
+    highest = max((m for line in means for m in line if not isnan(m)), default=2.0)
     image = axes.imshow(means, aspect="auto", cmap="YlOrRd", norm=LogNorm(1.0, max(2.0, 1.5 * highest)))
     for i, name in enumerate(names):
         for j, level in enumerate(levels):
-            text = "saturated" if (name, level) in full else _cell(*known.get((name, level), (float("nan"), float("nan"))))
-            dark = means[i][j] == means[i][j] and image.norm(means[i][j]) > 0.65
-            axes.text(j, i, text, ha="center", va="center", fontsize=12, color="white" if dark else "black")
+            mean, half_width = known.get((name, level), (nan, nan))
+            text = _cell(mean, half_width, full.get((name, level), 0.0), baseline=name == platforms.baseline)
+            dark = not isnan(mean) and image.norm(mean) > 0.65
+            axes.text(j, i, text, ha="center", va="center", fontsize=12, color=_text_colour(mean, dark))
+    axes.set_facecolor("#F0F0F0")
     axes.set_xticks(range(len(levels)), levels)
     axes.xaxis.tick_top()
     axes.set_yticks(range(len(names)), names)
     for tick, name in zip(axes.get_yticklabels(), names, strict=True):
-        tick.set_color(platforms.colour(name))
+        tick.set_color(platforms.text_colour(name))
     axes.tick_params(length=0)
     axes.grid(visible=False)
     for side in axes.spines.values():
@@ -327,20 +305,37 @@ def slowdown_table(estimates: pd.DataFrame, saturated: pd.DataFrame, platforms: 
     return figure
 
 
-def _cell(mean: float, half_width: float) -> str:
-    if mean != mean:
+def _text_colour(mean: float, dark: bool) -> str:
+    if isnan(mean):
+        return "#777777"
+    return "white" if dark else "black"
+
+
+def _cell(mean: float, half_width: float, saturated: float, *, baseline: bool) -> str:
+    if saturated > 0.0:
+        return "saturated" if saturated > MOST else "unsettled"
+    if isnan(mean):
         return "–"
+    if baseline or isnan(half_width):
+        return f"{mean:.2f}"
     digits = 2 if mean < 10 else 1
-    return f"{mean:.{digits}f}" + (f" ± {half_width:.{digits}f}" if half_width == half_width else "")
+    return f"{mean:.{digits}f} ± {half_width:.{digits}f}"
 
 
 # --- Steps of another load -------------------------------------------------------------------------------------------
 
 
 def load_steps(
-    panels: Sequence[tuple[str, pd.DataFrame, Axis]], saturated: pd.DataFrame, platforms: Platforms, column: str, levels: Sequence[str], title: str, caption: str
+    panels: Sequence[tuple[str, pd.DataFrame, Axis]],
+    saturated: pd.DataFrame,
+    platforms: Platforms,
+    *,
+    column: str,
+    levels: Mapping[str, str],
+    title: str,
+    caption: str,
 ) -> Figure:
-    """Panels of estimates over named levels, a line for each platform, intervals as bars."""
+    """Panels of estimates over levels, written as their texts, a line for each platform, intervals as bars."""
     figure = _figure(title)
     grid: Any = figure.subplots(1, len(panels), squeeze=False)
     place = {level: float(i) for i, level in enumerate(levels)}
@@ -350,16 +345,17 @@ def load_steps(
             own = estimates[estimates["platform"] == name]
             own = own.assign(at=own[column].map(place)).sort_values("at")
             shift = 0.05 * (i - (len(names) - 1) / 2)
-            axes.errorbar(own["at"] + shift, own["mean"] * y.factor, own["half_width"] * y.factor, color=platforms.colour(name), capsize=4, label=name, **line_of(i))
+            look = {"color": platforms.colour(name), "capsize": 4, "label": name, **line_of(i)}
+            axes.errorbar(own["at"] + shift, own["mean"] * y.factor, own["half_width"] * y.factor, **look)
         if y.log:
-            axes.set_yscale("log")
-        _limit(axes, estimates, y, None)
+            _plain_log(axes)
+        _limit(axes, estimates, y, room=1.6)
         full = saturated.assign(at=saturated[column].map(place))
         _mark_saturated(axes, full, names, platforms, Axis(column="at", label=""))
-        axes.set_xticks(list(place.values()), levels)
+        axes.set_xticks(list(place.values()), list(levels.values()))
         axes.set_xlim(-0.4, len(levels) - 0.6)
         axes.set_title(heading, loc="left")
         axes.set_ylabel(y.label)
-        axes.legend(loc="upper left")
+        axes.legend(loc="upper left", bbox_to_anchor=(0.0, 0.95))
     _lay_out(figure, f"{caption}\n{_SATURATED_NOTE}")
     return figure

@@ -24,7 +24,7 @@ class Family:
 
 
 FAMILIES: Final[Mapping[str, Family]] = {
-    "native": Family("Bare metal", "#000000"),
+    "native": Family("Native", "#000000"),
     "container": Family("Containers", "#009E73"),
     "type1": Family("Type-1 hypervisors", "#0072B2"),
     "type2": Family("Type-2 hypervisors", "#D55E00"),
@@ -61,7 +61,7 @@ def chart_style() -> Iterator[None]:
     """Settings under which a figure is made and rendered."""
     import matplotlib as mpl  # noqa: PLC0415 - slow to import
 
-    settings = {
+    settings: dict[Any, Any] = {
         "font.family": "DejaVu Sans",
         "font.size": 12,
         "axes.titlesize": 14,
@@ -102,8 +102,9 @@ def shades(colour: str, count: int, *, reach: float = 0.55) -> list[str]:
     """From the colour itself towards white, `count` steps."""
     from matplotlib.colors import to_hex, to_rgb  # noqa: PLC0415 - slow to import
 
+    red, green, blue = to_rgb(colour)
     steps = [reach * i / max(1, count - 1) for i in range(count)]
-    return [to_hex([c + (1.0 - c) * step for c in to_rgb(colour)]) for step in steps]
+    return [to_hex((red + (1.0 - red) * step, green + (1.0 - green) * step, blue + (1.0 - blue) * step)) for step in steps]
 
 
 def colour_of_kind(kind: str) -> str:
@@ -111,7 +112,7 @@ def colour_of_kind(kind: str) -> str:
     return KINDS.get(kind, "#777777")
 
 
-def add_caption(figure: Figure, text: str, *, columns: int = 150) -> float:
+def add_caption(figure: Figure, text: str, *, columns: int = 155) -> float:
     """Write the assumptions under a chart; give the height that they take, as a fraction of the figure."""
     lines = [line for paragraph in text.split("\n") for line in textwrap.wrap(paragraph, columns)]
     figure.text(0.012, 0.012, "\n".join(lines), fontsize=12, color="#444444", va="bottom", ha="left", linespacing=1.25)

@@ -98,7 +98,7 @@ class TenantOutcome:
         yield "completed", float(self.completed)
         yield "in_flight", self.in_flight_mean
         yield "saturated", float(self.saturated)
-        yield "cpu_s_per_request", self.cpu_s / self.completed if self.completed else nan
+        yield "cpu_s_per_request", self.cpu_s / self.completed if self.completed and trusted else nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,242 @@
+"""A machine whose processors are shared by rules: the tree of groups, the domains in it, and the accounts of both.
+
+A group with a finite number of processors is a virtual machine: it opens a domain above, whose processors are tasks here. Any other group is a
+control group of the domain it is in; if it weighs per thread, has no cap and no groups of its own, it needs no entity: its threads compete
+directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import inf
+from typing import final
+
+from simvirt.engine import Engine
+from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler, CpuAccount, Share
+from simvirt.resources.cpu.discrete.contract import UNIT_WEIGHT, AbstractRules, ControlGroup
+from simvirt.resources.cpu.discrete.processor import Agenda, DiscreteThread, Domain, Limit, VirtualProcessor
+
+__all__ = ["Counters", "DiscreteGroup", "DiscreteScheduler", "ProcessorTimes", "RulesFor"]
+
+RulesFor = Callable[[str, Share], AbstractRules]
+"""Rules that the kernel inside a virtual machine follows, given its name and share."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """What a kernel counts about a group, everything below it included, since the last restart."""
+
+    wait_s: float
+    """Run-queue wait of its threads: awake, without a processor of their own kernel."""
+    voluntary_switches: int
+    involuntary_switches: int
+    nr_periods: int
+    nr_throttled: int
+    throttled_usec: float
+    steal_s: float
+    """Time that its own virtual processors had something to run and no processor below."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessorTimes:
+    """Where the time of the physical cores went since the last restart; the three add up to all of it."""
+
+    busy_s: float
+    idle_s: float
+    overhead_s: float
+    """Switches and ticks."""
+
+
+class _Branch(AbstractGroup):
+    """What the machine and its groups have in common: threads and further groups."""
+
+    __slots__ = (
+        "_children", "_control", "_domain", "_flat", "_limit", "_limited", "_parent", "_scheduler", "_threads", "_vcpus", "_weight", "name",
+        "share",
+    )  # fmt: skip
+
+    def __init__(
+        self, name: str, share: Share, scheduler: DiscreteScheduler, parent: _Branch | None, domain: Domain, control: ControlGroup, limit: Limit
+    ) -> None:
+        self.name = name
+        self.share = share
+        self._scheduler = scheduler
+        self._parent = parent
+        self._domain = domain
+        """In which its threads are scheduled."""
+        self._control = control
+        """Where in it."""
+        self._weight = UNIT_WEIGHT
+        self._flat = False
+        """Whether its threads are members of the group above, as far as the rules know."""
+        self._limit = limit
+        """Of this group, or of the nearest one around it that has one."""
+        self._limited = parent is None or limit is not parent._limit
+        self._children: list[DiscreteGroup] = []
+        self._threads: list[DiscreteThread] = []
+        self._vcpus: list[VirtualProcessor] = []
+
+    def group(self, name: str, share: Share) -> DiscreteGroup:
+        if not 0.0 < share.weight < inf or not share.cap_cores > 0.0 or not share.processors > 0.0:
+            raise ValueError(f"group {name}: {share}: weight, cap_cores and processors must be positive, the weight finite")
+        self._stand_alone()
+        scheduler = self._scheduler
+        limit = self._limit
+        cap_cores = min(share.cap_cores, share.processors)
+        if cap_cores < inf:
+            limit = Limit(cap_cores, limit, scheduler.now)
+        plain = share.per_thread and share.cap_cores == inf
+        control = self._control if plain else self._control_group(name, share)
+        weight = share.weight * UNIT_WEIGHT if plain else UNIT_WEIGHT
+        if share.processors == inf:
+            group = DiscreteGroup(name, share, scheduler, self, self._domain, control, limit)
+            group._weight, group._flat = weight, plain
+        else:
+            vcpus = [VirtualProcessor(f"{name} vcpu {i}", self._domain, control, weight) for i in range(int(share.processors))]
+            domain = Domain(scheduler.engine, self._domain.agenda, scheduler.rules_for(name, share), vcpus, self._domain.speed)
+            group = DiscreteGroup(name, share, scheduler, self, domain, domain.group, limit)
+            group._vcpus = vcpus
+        group._outer = control
+        self._children.append(group)
+        return group
+
+    def thread(self, name: str, affinity: frozenset[int] | None = None) -> DiscreteThread:
+        """Add a sleeping thread. It may be tied to some of the processors of its domain, by index."""
+        processors = len(self._domain.processors)
+        if affinity is not None and not (affinity and affinity <= set(range(processors))):
+            raise ValueError(f"thread {name}: affinity {sorted(affinity)}; must name some of processors 0 to {processors - 1}")
+        thread = DiscreteThread(name, self._domain, self._control, self._weight, affinity, self._limit)
+        self._threads.append(thread)
+        return thread
+
+    def _control_group(self, name: str, share: Share) -> ControlGroup:
+        weight = share.weight * UNIT_WEIGHT
+        return ControlGroup(name, self._control, weight=weight, per_thread=share.per_thread, cap_cores=share.cap_cores)
+
+    def _stand_alone(self) -> None:
+        """Become a group to the rules, whatever runs in it now."""
+        if self._flat:
+            self._flat = False
+            self._control = self._control_group(self.name, self.share)
+            self._weight = UNIT_WEIGHT
+            now = self._scheduler.now
+            for thread in self._threads:
+                self._domain.regroup(thread, self._control, self._weight, now)
+            self._domain.agenda.settle(now)
+
+    def idle_processor_s(self) -> float:
+        return self._domain.idle_processor_s(self._scheduler.now) if self._parent is None or self._vcpus else -1.0
+
+    # ---- accounts ----
+
+    def walk(self) -> Iterator[_Branch]:
+        """This group and all below it."""
+        yield self
+        for child in self._children:
+            yield from child.walk()
+
+    def account(self) -> CpuAccount:
+        now = self._scheduler.now
+        busy_s = entitled_s = runnable_s = 0.0
+        for thread in self._threads:
+            thread.bring(now)
+            busy_s += thread.busy_s
+            runnable_s += thread.runnable_s
+        entitled_s = runnable_s
+        for child in self._children:
+            account = child.account()
+            busy_s += account.busy_s
+            entitled_s += account.entitled_s
+            runnable_s += account.runnable_s
+        if self._limited:
+            self._limit.change(0.0, now)
+            entitled_s = self._limit.entitled_s
+        return CpuAccount(busy_s=busy_s, entitled_s=entitled_s, runnable_s=runnable_s)
+
+    def counters(self) -> Counters:
+        """What the kernels have counted, up to now."""
+        now = self._scheduler.now
+        groups = list(self.walk())
+        threads = [thread for group in groups for thread in group._threads]
+        controls = {control for group in groups for control in group._own_controls()}
+        return Counters(
+            wait_s=sum(thread.waited_s(now) for thread in threads),
+            voluntary_switches=sum(thread.voluntary_switches for thread in threads),
+            involuntary_switches=sum(thread.involuntary_switches for thread in threads),
+            nr_periods=sum(control.nr_periods for control in controls),
+            nr_throttled=sum(control.nr_throttled for control in controls),
+            throttled_usec=1e6 * sum(control.throttled_s for control in controls),
+            steal_s=sum(vcpu.waited_s(now) for vcpu in self._vcpus),
+        )
+
+    def _own_controls(self) -> tuple[ControlGroup, ...]:
+        """The control group that only this group has a part in, if there is one."""
+        return ()
+
+    def _restart(self, now: float) -> None:
+        for control in self._own_controls():
+            control.nr_periods = control.nr_throttled = 0
+            control.throttled_s = 0.0
+        for thread in self._threads:
+            thread.bring(now)
+            thread.busy_s = thread.overhead_s = thread.runnable_s = 0.0
+        for task in (*self._threads, *self._vcpus):
+            task.restart(now)
+        if self._limited:
+            self._limit.change(0.0, now)
+            self._limit.entitled_s = 0.0
+
+
+@final
+class DiscreteGroup(_Branch):
+    """A control group or a virtual machine."""
+
+    __slots__ = ("_outer",)
+
+    _outer: ControlGroup
+    """What stands for it in the level below: a group of its own, or the one that its threads or virtual processors are members of."""
+
+    def _own_controls(self) -> tuple[ControlGroup, ...]:
+        assert self._parent is not None
+        return () if self._outer is self._parent._control else (self._outer,)
+
+
+@final
+class DiscreteScheduler(_Branch, AbstractScheduler):
+    """The cores of one machine, shared by rules. Virtual machines follow the same ones inside, unless `rules_for` says otherwise."""
+
+    __slots__ = ("cores", "engine", "rules_for")
+
+    def __init__(self, engine: Engine, cores: int, rules: AbstractRules, rules_for: RulesFor | None = None) -> None:
+        if cores < 1:
+            raise ValueError(f"cores: {cores}; must be at least 1")
+        self.cores = cores
+        self.engine = engine
+        self.rules_for: RulesFor = rules_for if rules_for is not None else lambda name, share: rules
+        domain = Domain(engine, Agenda(), rules, [None] * cores, 1.0)
+        super().__init__("root", Share(processors=cores), self, None, domain, domain.group, Limit(cores, None, engine.now))
+
+    @property
+    def now(self) -> float:
+        """The time, in seconds."""
+        return self.engine._now
+
+    def times(self) -> ProcessorTimes:
+        """Where the time of the cores went, up to now. Idle time is measured at each core, work and overhead at each thread."""
+        now = self.now
+        threads = [thread for group in self.walk() for thread in group._threads]
+        for thread in threads:
+            thread.bring(now)
+        return ProcessorTimes(
+            busy_s=sum(thread.busy_s for thread in threads),
+            idle_s=sum(processor.idled_s(now) for processor in self._domain.processors),
+            overhead_s=sum(thread.overhead_s for thread in threads),
+        )
+
+    def restart(self) -> None:
+        now = self.now
+        for group in self.walk():
+            group._restart(now)
+        for processor in self._domain.processors:
+            processor.restart(now)
