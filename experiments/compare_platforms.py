@@ -3,8 +3,9 @@
 Expected. Containers stay within a few per cent of bare metal, whatever the load. Type-1 hypervisors add nested page walks to computing, and
 wake-ups and exits to every packet: some ten per cent for a service that computes for a millisecond, a multiple for one that computes for
 microseconds. Type-2 hypervisors pay for the same with system calls and context switches of a host that has users of its own, so their
-penalty grows with the host's load. Sandboxes pay by system call. Emulation multiplies computing itself and saturates at a tenth of the load that bare
-metal carries. What costs CPU time also lowers the load at which queues grow, so near saturation a small overhead becomes a large slowdown.
+penalty grows with the host's load. Sandboxes pay by system call. Emulation multiplies computing itself and saturates at a tenth of the
+load that bare metal carries. What costs CPU time also lowers the load at which queues grow, so near saturation a small overhead becomes a
+large slowdown.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _host_users(level: str | None) -> list[Tenants]:
         return []
     clients, think = users
     load = {"kind": "closed", "clients": clients, "think": {"kind": "exponential", "mean": think}}
-    return [Tenants.model_validate({"name": "host users", "workload": "desktop", "on": "host", "threads": 0, "load": load})]
+    return [Tenants.model_validate({"name": "host users", "workload": "desktop-user", "on": "host", "threads": 0, "load": load})]
 
 
 # --- Charts ----------------------------------------------------------------------------------------------------------
@@ -122,9 +123,9 @@ def _figures(results: Results) -> dict[str, Figure]:
     notes = _Notes(results, names)
     load, workload, host = (summary[summary["scenario"] == design] for design in ("load", "workload", "host"))
     sweep = notes.about("load", f"Workload {WORKLOAD}")
-    over_load = {f"{name}_vs_load": (f"{title} over offered load", f"{name}_s", RESPONSE_TIME) for name, title in RESPONSE.items()} | OVER_LOAD
+    responses = {f"{name}_vs_load": (f"{title} over offered load", f"{name}_s", RESPONSE_TIME) for name, title in RESPONSE.items()}
     figures = {}
-    for name, (title, metric, y) in over_load.items():
+    for name, (title, metric, y) in {**responses, **OVER_LOAD}.items():
         estimates = _pick(load, metric, "cpu" if metric.startswith("cpu") else "tenant/tenant")
         figures[name] = family_panels(estimates, _saturated(load), platforms, x=LOAD, y=y, title=title, caption=sweep)
     figures["where_the_time_went"] = _time_chart(results.time_parts, platforms, sweep)

@@ -54,7 +54,8 @@ def test_the_docstring_opens_with_the_question_and_the_expected_answer(name: str
 def test_every_table_and_chart_is_there_and_nothing_else(name: str) -> None:
     files = set(answered(name)[0])
     charts = {file for file in files if file.startswith("charts/")}
-    assert files - charts == {*TABLES, "manifest.json"}
+    assert {*TABLES, "manifest.json"} <= files
+    assert {Path(file).suffix for file in files - charts} == {".csv", ".json"}
     assert charts
     assert {Path(file).suffix for file in charts} == {".svg", ".png"}
     assert {Path(f).stem for f in charts if f.endswith(".svg")} == {Path(f).stem for f in charts if f.endswith(".png")}

@@ -78,7 +78,7 @@ def test_a_hosted_machine_suffers_with_its_host() -> None:
 
     def run(platform: str, users_per_s: float) -> list[float]:
         guest = Tenants(name="guest", workload="key-value-store", load=Poisson(rate_per_s=3000.0))
-        users = Tenants(name="user", workload="desktop", load=Poisson(rate_per_s=users_per_s), count=4, on="host", threads=0)
+        users = Tenants(name="user", workload="desktop-user", load=Poisson(rate_per_s=users_per_s), count=4, on="host", threads=0)
         described = Scenario(platform=platform, machine="small-server", tenants=(guest, users), run=Run(duration_s=0.25), override=awake)
         return [simulate(described, CATALOG, replication).tenants[0].histogram.mean_s for replication in range(REPLICATIONS)]
 

@@ -48,7 +48,9 @@ class PointOutcome:
     failures: tuple[Failure, ...] = field(default=())
 
 
-def run_points(points: Sequence[Point], *, executor: Executor | None = None, finished: Callable[[], None] | None = None) -> list[PointOutcome]:
+def run_points(
+    points: Sequence[Point], *, executor: Executor | None = None, finished: Callable[[], None] | None = None
+) -> list[PointOutcome]:
     """Run every replication of every point and give the outcomes in the order of the points.
 
     `executor` is any `concurrent.futures.Executor`; by default a pool of spawned processes, one per core, or this process where

@@ -60,8 +60,8 @@ def points_frame(outcomes: Sequence[PointOutcome]) -> pd.DataFrame:
 def summary_frame(outcomes: Sequence[PointOutcome], baseline: str | None = None) -> pd.DataFrame:
     """One row per point, entity and metric: mean, low, high, half-width over n replications (Student's t).
 
-    With a `baseline` platform, tenants also have a `slowdown`: the ratio of mean response times to the same tenant at the point that differs
-    in nothing but the platform, replications in pairs: both sides saw the same arrivals and demands.
+    With a `baseline` platform, tenants also have a `slowdown`: the ratio of mean response times to the same tenant at the point that
+    differs in nothing but the platform, replications in pairs: both sides saw the same arrivals and demands.
     """
     values = [_values(outcome) for outcome in outcomes]
     by_point = {_key(o.point.factors): v for o, v in zip(outcomes, values, strict=True)}

@@ -1,7 +1,7 @@
 """Charts of platforms side by side: over load in a panel for each family, of parts of time, of slowdowns in a table.
 
-Every function takes frames of a study's summary and gives a figure that is not shown. A saturated point has no response time: it is marked at
-the upper edge of its panel.
+Every function takes frames of a study's summary and gives a figure that is not shown. A saturated point has no response time: it is marked
+at the upper edge of its panel.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST: Final = 0.5
 """A point is saturated when more of its replications are."""
 
 _SATURATED_NOTE: Final = (
-    "Marks at the upper edge: ▲ saturated, requests queue up as long as the run lasts, so there is no response time; △ in some replications."
+    "Marks at the upper edge: ▲ saturated, requests queue up as long as the run lasts and have no response time; △ in some replications."
 )
 
 
@@ -110,7 +110,8 @@ def family_panels(
     for axes, family in zip(grid.flat, families, strict=False):
         axes.set_title(FAMILIES[family].title, color=FAMILIES[family].colour, loc="left")
         for i, name in enumerate([platforms.baseline, *platforms.of(family)]):
-            _draw_line(axes, estimates[estimates["platform"] == name], x, y, color=platforms.colour(name), label=name, zorder=2 + (i == 0), **line_of(i))
+            look = {"color": platforms.colour(name), "label": name, "zorder": 3 - min(i, 1), **line_of(i)}
+            _draw_line(axes, estimates[estimates["platform"] == name], x, y, **look)
         if y.log:
             _plain_log(axes)
     _limit(grid[0][0], estimates, y, room=3.5 if y.log else 2.2)
@@ -125,7 +126,8 @@ def family_panels(
             axes.tick_params(labelbottom=True)
         if i % columns == 0:
             axes.set_ylabel(y.label)
-    _lay_out(figure, f"{caption}\n{_SATURATED_NOTE}")
+    bottom = add_caption(figure, f"{caption}\n{_SATURATED_NOTE}")
+    figure.subplots_adjust(left=0.06, right=0.988, bottom=bottom + 0.085, top=0.88, wspace=0.17, hspace=0.34)
     return figure
 
 
@@ -153,7 +155,7 @@ def _limit(axes: Axes, estimates: pd.DataFrame, y: Axis, *, room: float) -> None
 
 
 def _mark_saturated(axes: Axes, saturated: pd.DataFrame, names: Sequence[str], platforms: Platforms, x: Axis) -> None:
-    """Marks just under the upper edge, a row for each platform that has any, the fullest first; hollow where few replications are saturated."""
+    """Marks just under the upper edge, a row for each platform that has any, the fullest first; hollow where few replications are."""
     rows = {name: saturated[(saturated["platform"] == name) & (saturated["mean"] > 0.0)] for name in names}
     marked = sorted((name for name in names if len(rows[name])), key=lambda name: -len(rows[name]))
     transform = axes.get_xaxis_transform()

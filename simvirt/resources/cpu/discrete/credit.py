@@ -1,0 +1,376 @@
+"""The credit scheduler: groups earn credits by weight and burn them by running; three priorities decide (Xen, "credit").
+
+Running burns `CREDITS` per second. Every `slice_s` all processors together hand out that much for the slice, to the groups that have tasks
+at work, by weight and in each group to its tasks, down the tree: a group gets no more than its cap and no more than its tasks can burn, and what it
+cannot use goes to the others (water-filling). A task with credits left is UNDER, one without is OVER; the one that runs keeps its priority
+until credits are handed out again. A task that wakes up UNDER is in BOOST until a tick finds it running. The highest priority runs, in turn, for
+a slice. A higher priority preempts at once, but never before the current task has run for `ratelimit_s`. A processor whose next task would be OVER, or that has none,
+takes a waiting task of a higher priority from another one. A task that has more than a slice's credits leaves the distribution with half of
+them; it joins again when a tick finds it running. A task of a capped group is parked while it has no credits.
+
+A group's weight counts once or per task at work, as its share says. Control groups within groups divide in the same way.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from math import inf
+from typing import Final, final
+
+from simvirt.engine import Engine
+from simvirt.resources.cpu.discrete.contract import NANOSECOND, AbstractProcessor, AbstractRules, AbstractRunQueue, ControlGroup, Task, next_tick
+
+__all__ = ["CREDITS", "Credit", "Priority"]
+
+CREDITS: Final = 10_000.0
+"""Credits burnt per second of running."""
+
+
+class Priority(IntEnum):
+    """What is compared first."""
+
+    OVER = 0
+    UNDER = 1
+    BOOST = 2
+
+
+_DOWNWARDS: Final = (Priority.BOOST, Priority.UNDER, Priority.OVER)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credit(AbstractRules):
+    """Parameters of the credit scheduler."""
+
+    hz: float = 100.0
+    slice_s: float = 0.03
+    ratelimit_s: float = 0.001
+
+    def run_queues(self, engine: Engine, processors: Sequence[AbstractProcessor]) -> list[AbstractRunQueue]:
+        bank = _Bank(engine, self, len(processors))
+        return [*bank.open(processors)]
+
+    def problems(self) -> list[str]:
+        found = AbstractRules.problems(self)
+        if not 0.0 < self.slice_s < inf:
+            found.append(f"slice_s: {self.slice_s} s; must be positive")
+        if not 0.0 <= self.ratelimit_s <= self.slice_s:
+            found.append(f"ratelimit_s: {self.ratelimit_s} s; must be at least 0 and at most slice_s")
+        return found
+
+
+@final
+class _Account:
+    """What the scheduler keeps about a task."""
+
+    __slots__ = ("active", "credits", "parked", "priority", "share", "task")
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.credits = 0.0
+        self.priority = Priority.UNDER
+        self.active = False
+        """Whether it takes part in the distribution."""
+        self.parked = False
+        self.share = 0.0
+
+
+@final
+class _Node:
+    """A control group while credits are handed out: the tasks at work below it."""
+
+    __slots__ = ("accounts", "children", "group")
+
+    def __init__(self, group: ControlGroup) -> None:
+        self.group = group
+        self.accounts: list[_Account] = []
+        self.children: list[_Node] = []
+
+    def tasks(self) -> int:
+        return len(self.accounts) + sum(child.tasks() for child in self.children)
+
+    def weight(self) -> float:
+        return self.group.weight * (self.tasks() if self.group.per_thread else 1)
+
+    def most(self, per_core: float) -> float:
+        """What it can use, if a core can use `per_core`."""
+        return min(len(self.accounts) * per_core + sum(child.most(per_core) for child in self.children), self.group.cap_cores * per_core)
+
+    def divide(self, credits_: float, per_core: float) -> None:
+        """Hand credits to the tasks: min(most, weight * level) for each member."""
+        members: list[tuple[float, float, _Account | _Node]] = [(per_core, account.task.weight, account) for account in self.accounts]
+        members += [(child.most(per_core), child.weight(), child) for child in self.children]
+        weight_left = sum(weight for _, weight, _ in members)
+        for most, weight, member in sorted(members, key=_breakpoint):
+            part = min(most, credits_ * weight / weight_left)
+            credits_ -= part
+            weight_left -= weight
+            if isinstance(member, _Node):
+                member.divide(part, per_core)
+            else:
+                member.share = part
+
+
+def _breakpoint(member: tuple[float, float, _Account | _Node]) -> float:
+    return member[0] / member[1]
+
+
+@final
+class _Bank:
+    """Hands out credits to the tasks of one domain, once per slice, as long as anything is runnable."""
+
+    __slots__ = ("_active", "_engine", "_per_core", "_queues", "_wakeup", "rules", "size")
+
+    def __init__(self, engine: Engine, rules: Credit, processors: int) -> None:
+        self._engine = engine
+        self.rules = rules
+        self.size = processors
+        self._per_core = CREDITS * rules.slice_s
+        self._queues: list[_Queue] = []
+        self._active: dict[_Account, None] = {}
+        self._wakeup = engine.wakeup(self._hand_out)
+
+    def open(self, processors: Sequence[AbstractProcessor]) -> list[_Queue]:
+        self._queues = [_Queue(processor, self) for processor in processors]
+        return self._queues
+
+    def start(self, now: float) -> None:
+        """Something is runnable."""
+        if self._wakeup.due == inf:
+            slice_s = self.rules.slice_s
+            self._wakeup.at(next_tick(now, now, 1.0 / slice_s))
+
+    def join(self, account: _Account) -> None:
+        account.active = True
+        self._active[account] = None
+
+    def _leave(self, account: _Account) -> None:
+        account.active = False
+        del self._active[account]
+
+    def _hand_out(self) -> None:
+        now = self._engine._now
+        for queue in self._queues:
+            queue.processor.charge(now)
+        self._divide()
+        for account in list(self._active):
+            self._credit(account, now)
+        if self._active or any(queue.runnable for queue in self._queues):
+            self.start(now)
+        if self._queues:
+            self._queues[0].processor.settle(now)
+
+    def _divide(self) -> None:
+        """Work out what each active task gets."""
+        nodes: dict[ControlGroup, _Node] = {}
+        root: _Node | None = None
+        for account in self._active:
+            group = account.task.group
+            node = nodes.get(group)
+            if node is None:
+                node = nodes[group] = _Node(group)
+                below = node
+                while below.group.parent is not None:
+                    above = nodes.get(below.group.parent)
+                    if above is not None:
+                        above.children.append(below)
+                        break
+                    above = nodes[below.group.parent] = _Node(below.group.parent)
+                    above.children.append(below)
+                    below = above
+                else:
+                    root = below
+            node.accounts.append(account)
+        if root is not None:
+            root.divide(self._per_core * self.size, self._per_core)
+
+    def _credit(self, account: _Account, now: float) -> None:
+        """Hand a task its share, and see what that makes of it."""
+        queue = account.task.processor.queue if account.task.processor is not None else None
+        assert isinstance(queue, _Queue)
+        account.credits += account.share
+        if account.credits < 0.0:
+            queue.rank(account, Priority.OVER)
+            if _capped(account.task.group):
+                queue.park(account, now)
+            account.credits = max(account.credits, -self._per_core)
+            return
+        queue.rank(account, Priority.UNDER)
+        if account.parked:
+            queue.unpark(account, now)
+        if account.credits > self._per_core:
+            account.credits /= 2.0
+            self._leave(account)
+
+
+def _capped(group: ControlGroup | None) -> bool:
+    while group is not None:
+        if group.cap_cores < inf:
+            return True
+        group = group.parent
+    return False
+
+
+@final
+class _Queue(AbstractRunQueue):
+    """The tasks of one processor by priority, in turn within each."""
+
+    __slots__ = ("_bank", "_lines", "_rules", "_since", "_task", "_wanted")
+
+    def __init__(self, processor: AbstractProcessor, bank: _Bank) -> None:
+        super().__init__(processor)
+        self._bank = bank
+        self._rules = bank.rules
+        self._task: Task | None = None
+        self._since = 0.0
+        """When the current task was chosen."""
+        self._wanted = False
+        """Whether a higher priority waits for the rate limit to pass."""
+        self._lines: dict[Priority, OrderedDict[Task, None]] = {priority: OrderedDict() for priority in Priority}
+
+    # ---- coming and going ----
+
+    def enqueue(self, task: Task, now: float, *, waking: bool) -> bool:
+        account = task.entity
+        if account is None:
+            account = task.entity = _Account(task)
+        assert isinstance(account, _Account)
+        if account.parked:
+            self.waiting[task] = None
+            return False
+        if waking and account.priority is Priority.UNDER:
+            account.priority = Priority.BOOST
+        if task is not self._task:
+            self._wait(task, account)
+        self.runnable += 1
+        self._bank.start(now)
+        self.processor.crowd()
+        return True
+
+    def dequeue(self, task: Task, now: float) -> None:
+        account = task.entity
+        assert isinstance(account, _Account)
+        if self.waiting.pop(task, 0) is None and not account.parked:
+            del self._lines[account.priority][task]
+        if not account.parked:
+            self.runnable -= 1
+            self.processor.crowd()
+
+    def _wait(self, task: Task, account: _Account) -> None:
+        self.waiting[task] = None
+        self._lines[account.priority][task] = None
+
+    def rank(self, account: _Account, priority: Priority) -> None:
+        """Give a task another priority; a boosted one that waits keeps its own while it has credits."""
+        task = account.task
+        if account.priority is priority or (account.priority is Priority.BOOST and priority is Priority.UNDER):
+            return
+        if task in self._lines[account.priority]:
+            del self._lines[account.priority][task]
+            self._lines[priority][task] = None
+        account.priority = priority
+
+    def park(self, account: _Account, now: float) -> None:
+        """Let a task wait until it has credits again."""
+        task = account.task
+        if account.parked:
+            return
+        if task.awake:
+            self.dequeue(task, now)
+            self.waiting[task] = None
+            if task is self._task:
+                self.processor.request(now)
+        account.parked = True
+        task.group.nr_throttled += 1
+
+    def unpark(self, account: _Account, now: float) -> None:
+        account.parked = False
+        task = account.task
+        if task.awake:
+            self.waiting.pop(task, None)
+            self.enqueue(task, now, waking=False)
+            if self.processor.current is None or self.preempts(task, now):
+                self.processor.request(now)
+            else:
+                self.processor.arm(now)
+
+    # ---- choosing ----
+
+    def charge(self, elapsed_s: float, now: float) -> bool:
+        task = self._task
+        if task is not None:
+            account = task.entity
+            assert isinstance(account, _Account)
+            account.credits -= CREDITS * elapsed_s
+            if next_tick(now - elapsed_s, now - elapsed_s, self._rules.hz) <= now:  # a tick found it running
+                if account.priority is Priority.BOOST:
+                    account.priority = Priority.UNDER
+                if not account.active:
+                    self._bank.join(account)
+        return False
+
+    def pick(self, now: float) -> Task | None:
+        before = self._task
+        self._wanted = False
+        if before is not None and before.awake and before.processor is self.processor and before not in self.waiting:
+            if before.entity.parked:
+                self.waiting[before] = None
+            elif now - self._since < self._rules.ratelimit_s - NANOSECOND:
+                self._wanted = True
+                return before
+            else:
+                self._wait(before, before.entity)
+        task = self._next(now)
+        if task is not None:
+            self.waiting.pop(task, None)
+            del self._lines[task.entity.priority][task]
+            self._since = now
+        self._task = task
+        return task
+
+    def _next(self, now: float) -> Task | None:
+        """The first of the highest priority here; if that is OVER, or there is none, of a higher one elsewhere."""
+        for priority in _DOWNWARDS:
+            if priority is Priority.OVER:
+                self._steal(now)
+                return next((task for higher in _DOWNWARDS for task in self._lines[higher]), None)
+            if self._lines[priority]:
+                return next(iter(self._lines[priority]))
+        return None
+
+    def _steal(self, now: float) -> None:
+        """Take a waiting task that is UNDER or in BOOST from another processor."""
+        for sibling in self.processor.siblings():
+            queue = sibling.queue
+            assert isinstance(queue, _Queue)
+            if queue is not self:
+                for priority in (Priority.BOOST, Priority.UNDER):
+                    for task in queue._lines[priority]:
+                        if task.may_run_on(self.processor):
+                            self.processor.migrate(task, now)
+                            return
+
+    def preempts(self, task: Task, now: float) -> bool:
+        current = self._task
+        return current is None or task.entity.priority > current.entity.priority
+
+    def check_at(self, now: float) -> float:
+        if self.runnable <= 1:
+            return inf
+        return self._since + (self._rules.ratelimit_s if self._wanted else self._rules.slice_s)
+
+    def expired(self, now: float) -> bool:
+        if self._wanted:
+            return now >= self._since + self._rules.ratelimit_s - NANOSECOND
+        return self.runnable > 1 and now >= self._since + self._rules.slice_s - NANOSECOND
+
+    # ---- load ----
+
+    def load(self) -> float:
+        return float(self.runnable)
+
+    def load_of(self, task: Task) -> float:
+        return inf if task.entity.parked else 1.0

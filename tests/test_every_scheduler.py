@@ -1,0 +1,337 @@
+"""Laws that every CPU scheduler keeps, whatever its rules: fluid sharing and each set of discrete rules go through the same suite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simvirt.engine import Engine
+from simvirt.randomness import Streams
+from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler, AbstractThread, Share
+from simvirt.resources.cpu.discrete.cfs import CompletelyFair
+from simvirt.resources.cpu.discrete.contract import AbstractRules
+from simvirt.resources.cpu.discrete.credit import Credit
+from simvirt.resources.cpu.discrete.eevdf import EarliestEligibleDeadline
+from simvirt.resources.cpu.discrete.scheduler import DiscreteScheduler
+from simvirt.resources.cpu.fluid import FluidScheduler
+
+Make = Callable[[Engine, int], AbstractScheduler]
+
+
+def discrete(rules: AbstractRules) -> Make:
+    return lambda engine, cores: DiscreteScheduler(engine, cores, rules)
+
+
+RULES: dict[str, AbstractRules] = {
+    "cfs": CompletelyFair(hz=1000),
+    "eevdf": EarliestEligibleDeadline(hz=1000),
+    "eevdf, no parity": EarliestEligibleDeadline(hz=1000, run_to_parity=False),
+    "credit": Credit(),
+}
+"""Every set of discrete rules."""
+
+SCHEDULERS: dict[str, Make] = {"fluid": FluidScheduler, **{name: discrete(rules) for name, rules in RULES.items()}}
+
+every_scheduler = pytest.mark.parametrize("make", SCHEDULERS.values(), ids=SCHEDULERS.keys())
+every_rules = pytest.mark.parametrize("rules", RULES.values(), ids=RULES.keys())
+
+CONTAINER = Share(per_thread=False)
+
+
+# ---- the contract ----
+
+
+@every_scheduler
+@pytest.mark.parametrize("cpu_s", [0.0, -1.0, math.inf, math.nan])
+def test_a_burst_must_be_positive_and_finite(make: Make, cpu_s: float) -> None:
+    with pytest.raises(ValueError, match=rf"thread web: burst of {cpu_s} s; must be positive and finite"):
+        make(Engine(), 1).thread("web").run(cpu_s, print, None)
+
+
+@every_scheduler
+def test_a_thread_runs_one_burst_at_a_time(make: Make) -> None:
+    thread = make(Engine(), 1).thread("web")
+    thread.run(1.0, print, None)
+    with pytest.raises(RuntimeError, match="thread web: runs a burst already"):
+        thread.run(1.0, print, None)
+
+
+@every_scheduler
+@pytest.mark.parametrize("share", [Share(weight=0.0), Share(weight=math.inf), Share(cap_cores=0.0), Share(processors=0)])
+def test_a_share_must_be_positive(make: Make, share: Share) -> None:
+    with pytest.raises(ValueError, match=r"group web: .* must be positive"):
+        make(Engine(), 1).group("web", share)
+
+
+@every_scheduler
+def test_a_machine_has_a_core(make: Make) -> None:
+    with pytest.raises(ValueError, match="cores: 0; must be at least 1"):
+        make(Engine(), 0)
+
+
+@every_scheduler
+def test_a_burst_may_start_the_next_one_from_within_its_completion(make: Make) -> None:
+    """A ping-pong of 1 s bursts between two groups on one core is done at 1, 2, 3 ..."""
+    engine = Engine()
+    cpu = make(engine, 1)
+    threads = [cpu.group(str(i), CONTAINER).thread("t") for i in range(2)]
+    times: list[float] = []
+
+    def again(turn: int) -> None:
+        times.append(engine.now)
+        threads[turn % 2].run(1.0, again, turn + 1)
+
+    threads[0].run(1.0, again, 1)
+    engine.run(4.5)
+    assert times == [1.0, 2.0, 3.0, 4.0]
+
+
+@every_scheduler
+def test_the_longest_idle_time_of_a_group_counts_from_when_its_processor_fell_idle(make: Make) -> None:
+    """VM with 2 vCPUs on 4 cores. a runs from 1 to 2, b from 1.5 to 3."""
+    engine = Engine()
+    cpu = make(engine, 4)
+    vm, container = cpu.group("vm", Share(processors=2)), cpu.group("container", CONTAINER)
+    a, b = vm.thread("a"), vm.thread("b")
+    engine.wakeup(lambda: a.run(1.0, str, None)).at(1.0)
+    engine.wakeup(lambda: b.run(1.5, str, None)).at(1.5)
+    idle = {}
+    for time in (0.75, 1.25, 1.75, 2.25, 3.5):
+        engine.run(time)
+        idle[time] = vm.idle_processor_s()
+    assert idle == {0.75: 0.75, 1.25: 1.25, 1.75: -1.0, 2.25: 0.25, 3.5: 1.5}
+    vm.group("inner", CONTAINER).thread("c").run(9.0, str, None)
+    assert vm.idle_processor_s() == 1.5  # a's, idle since 2; b's works for c
+    assert cpu.idle_processor_s() == 3.5  # two cores were idle all the time
+    assert container.idle_processor_s() < 0.0
+
+
+@every_scheduler
+def test_a_processor_whose_next_thread_comes_at_once_is_not_woken(make: Make) -> None:
+    engine = Engine()
+    cpu = make(engine, 1)
+    vm = cpu.group("vm", Share(processors=1))
+    found: list[float] = []
+    vm.thread("a").run(1.0, lambda _: found.extend([vm.idle_processor_s(), cpu.idle_processor_s()]), None)
+    assert vm.idle_processor_s() < 0.0
+    engine.run(2.0)
+    assert len(found) == 2
+    assert max(found) < 0.0
+    assert (vm.idle_processor_s(), cpu.idle_processor_s()) == (1.0, 1.0)
+
+
+# ---- random trees ----
+
+
+@dataclass
+class Branch:
+    """A group of a random tree: its share, its threads, its children."""
+
+    share: Share
+    threads: list[int] = field(default_factory=list)
+    children: list[Branch] = field(default_factory=list)
+
+
+Plan = list[list[tuple[float, float]]]
+"""For each thread, its (sleep, burst) pairs in turn."""
+
+
+class Built:
+    """A tree under a scheduler, driven by a plan."""
+
+    def __init__(self, tree: Branch, cpu: AbstractScheduler, engine: Engine, plan: Plan) -> None:
+        self.engine = engine
+        self.cpu = cpu
+        self.plan = plan
+        self.threads: dict[int, AbstractThread] = {}
+        self.groups: list[AbstractGroup] = []
+        self.done: list[list[float]] = [[] for _ in plan]
+        self._build(tree, cpu)
+        self._wakeups = [engine.wakeup(self._starter(t)) for t in range(len(plan))]
+        for t, bursts in enumerate(plan):
+            self._wakeups[t].at(bursts[0][0])
+
+    def _build(self, branch: Branch, group: AbstractGroup) -> None:
+        self.groups.append(group)
+        self.threads.update((t, group.thread(str(t))) for t in branch.threads)
+        for i, child in enumerate(branch.children):
+            self._build(child, group.group(str(i), child.share))
+
+    def _starter(self, t: int) -> Callable[[], None]:
+        return lambda: self.threads[t].run(self.plan[t][len(self.done[t])][1], self._finished, t)
+
+    def _finished(self, t: int) -> None:
+        self.done[t].append(self.engine.now)
+        turn = len(self.done[t])
+        if turn < len(self.plan[t]):
+            sleep, burst = self.plan[t][turn]
+            if sleep:
+                self._wakeups[t].at(self.engine.now + sleep)
+            else:
+                self.threads[t].run(burst, self._finished, t)
+
+    def busy_s(self) -> list[float]:
+        return [group.account().busy_s for group in self.groups]
+
+
+def build(make: Make, tree: Branch, cores: int, plan: Plan) -> Built:
+    engine = Engine()
+    return Built(tree, make(engine, cores), engine, plan)
+
+
+def shares(*, caps: bool) -> st.SearchStrategy[Share]:
+    return st.builds(
+        Share,
+        weight=st.sampled_from([0.3, 1.0, 1.0, 2.0, 5.0]),
+        per_thread=st.booleans(),
+        cap_cores=st.sampled_from([math.inf, 0.25, 0.7, 1.0, 2.0]) if caps else st.just(math.inf),
+        processors=st.sampled_from([math.inf, math.inf, 1, 2]),
+    )
+
+
+spans = st.one_of(st.sampled_from([0.004, 0.01, 0.05]), st.floats(1e-4, 0.1))
+sleeps = st.one_of(st.just(0.0), st.sampled_from([0.004, 0.01]), st.floats(1e-4, 0.1))
+
+
+@st.composite
+def systems(draw: st.DrawFn, *, caps: bool) -> tuple[Branch, int, Plan]:
+    """A random tree of up to two levels of groups with a random plan for each of its threads."""
+    plan: Plan = []
+
+    def branch(share: Share, depth: int) -> Branch:
+        node = Branch(share)
+        for _ in range(draw(st.integers(0, 3))):
+            node.threads.append(len(plan))
+            plan.append([(draw(sleeps), draw(spans)), *draw(st.lists(st.tuples(sleeps, spans), max_size=4))])
+        if depth:
+            node.children = [branch(draw(shares(caps=caps)), depth - 1) for _ in range(draw(st.integers(0, 3)))]
+        return node
+
+    return branch(Share(), 2), draw(st.integers(1, 4)), plan
+
+
+@every_scheduler
+@settings(max_examples=40, deadline=None)
+@given(system=systems(caps=True))
+def test_all_work_is_done_and_every_account_adds_up(make: Make, system: tuple[Branch, int, Plan]) -> None:
+    """In the end each group was busy for the work of its threads, and runnable for their response times; no group had more than it could use."""
+    tree, cores, plan = system
+    built = build(make, tree, cores, plan)
+    built.engine.run(100.0)
+    assert [len(done) for done in built.done] == [len(bursts) for bursts in plan]
+    branches = [tree]
+    for branch in branches:
+        branches += branch.children
+    work_s = sum(cpu_s for bursts in plan for _, cpu_s in bursts)
+    response_s = sum(done[-1] - bursts[0][0] - sum(sleep_s for sleep_s, _ in bursts[1:]) for done, bursts in zip(built.done, plan, strict=True))
+    root = built.cpu.account()
+    assert root.busy_s == pytest.approx(work_s, rel=1e-9, abs=1e-9)
+    assert root.runnable_s == pytest.approx(response_s, rel=1e-9, abs=1e-9)
+    for group in built.groups:
+        account = group.account()
+        assert -1e-9 <= account.busy_s <= account.runnable_s + 1e-9
+        assert account.entitled_s <= account.runnable_s + 1e-9
+
+
+@every_rules
+@settings(max_examples=40, deadline=None)
+@given(system=systems(caps=True), stop=st.floats(0.001, 0.3))
+def test_the_time_of_the_cores_is_work_idleness_and_overhead(rules: AbstractRules, system: tuple[Branch, int, Plan], stop: float) -> None:
+    """Idle time is measured at the cores, the rest at the threads, with switches and ticks that cost something; also after a restart in mid-burst."""
+    tree, cores, plan = system
+    costly = type(rules)(switch_s=3e-5, tick_s=1e-5)
+    engine = Engine()
+    cpu = DiscreteScheduler(engine, cores, costly)
+    Built(tree, cpu, engine, plan)
+    engine.run(stop)
+    times = cpu.times()
+    assert times.busy_s + times.idle_s + times.overhead_s == pytest.approx(cores * stop, abs=1e-9)
+    assert times.busy_s == pytest.approx(cpu.account().busy_s, abs=1e-12)
+    cpu.restart()
+    assert cpu.times().busy_s == cpu.times().idle_s == cpu.times().overhead_s == 0.0
+    engine.run(3 * stop)
+    times = cpu.times()
+    assert times.busy_s + times.idle_s + times.overhead_s == pytest.approx(cores * 2 * stop, abs=1e-9)
+
+
+@every_scheduler
+@settings(max_examples=40, deadline=None)
+@given(system=systems(caps=False))
+def test_no_core_is_idle_while_a_thread_could_use_it(make: Make, system: tuple[Branch, int, Plan]) -> None:
+    tree, cores, plan = system
+    built = build(make, tree, cores, plan)
+    for time in (0.01, 0.03, 0.1, 10.0):
+        built.engine.run(time)
+        root = built.cpu.account()
+        assert root.busy_s == pytest.approx(root.entitled_s, rel=1e-9, abs=1e-9)
+
+
+@every_scheduler
+@settings(max_examples=30, deadline=None)
+@given(system=systems(caps=True))
+def test_a_run_depends_on_nothing_but_its_input(make: Make, system: tuple[Branch, int, Plan]) -> None:
+    results = []
+    for _ in range(2):
+        built = build(make, *system)
+        built.engine.run(50.0)
+        results.append((built.done, built.busy_s()))
+    assert results[0] == results[1]
+
+
+@every_rules
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.floats(0.0, 1.0), st.floats(1e-6, 1.0)), min_size=1, max_size=8), st.booleans())
+def test_one_thread_per_core_is_served_as_by_fluid_sharing(rules: AbstractRules, bursts: list[tuple[float, float]], inside: bool) -> None:
+    """Without rounding even, also inside a virtual machine with as many vCPUs."""
+    share = Share(processors=len(bursts)) if inside else CONTAINER
+    tree = Branch(Share(), [], [Branch(share, list(range(len(bursts))))])
+    plan = [[burst] for burst in bursts]
+    results = []
+    for make in (FluidScheduler, discrete(rules)):
+        built = build(make, tree, len(bursts), plan)
+        built.engine.run(3.0)
+        results.append(built.done)
+    assert results[1] == [[start_s + cpu_s] for start_s, cpu_s in bursts]
+    assert sum(results[1], []) == pytest.approx(sum(results[0], []), rel=1e-14)
+
+
+weights = st.sampled_from([2 / 1024, 0.5, 1.0, 2.0, 5.0])
+
+
+@st.composite
+def trees_of_hogs(draw: st.DrawFn) -> tuple[Branch, Plan]:
+    """Groups within groups; every thread runs for ever; weights do not differ by so much that the lightest is not seen."""
+    plan: Plan = []
+
+    def branch(share: Share, depth: int) -> Branch:
+        node = Branch(share)
+        for _ in range(draw(st.integers(0 if depth else 1, 2))):
+            node.threads.append(len(plan))
+            plan.append([(0.0, 1e6)])
+        if depth:
+            base = draw(weights)
+            for _ in range(draw(st.integers(1, 2))):
+                share = Share(weight=base * draw(st.sampled_from([1.0, 2.0, 3.0])), per_thread=draw(st.booleans()))
+                node.children.append(branch(share, depth - 1))
+        return node
+
+    return branch(Share(), 2), plan
+
+
+@every_rules
+@settings(max_examples=8, deadline=None)
+@given(tree_and_plan=trees_of_hogs())
+def test_in_the_long_run_shares_follow_weights(rules: AbstractRules, tree_and_plan: tuple[Branch, Plan]) -> None:
+    """On one core, each group of any tree gets what fluid sharing gives it, within 1 % of the core."""
+    tree, plan = tree_and_plan
+    busy = []
+    for make in (FluidScheduler, discrete(rules)):
+        built = build(make, tree, 1, plan)
+        built.engine.run(20.0)
+        busy.append(built.busy_s())
+    assert busy[1] == pytest.approx(busy[0], abs=0.01 * 20.0)
