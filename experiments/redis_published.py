@@ -228,7 +228,7 @@ def _panel(catalog: Catalog, table: pd.DataFrame, platform: str) -> PredictionPa
     baseline = platform == BASELINE
     colour = FAMILIES[catalog.platform(platform).family].colour
     role = "calibration" if baseline else f"median |error| {mine['error'].abs().median():.0%}"
-    return PredictionPanel(title=f"{platform} ({role})", colour=colour, frame=mine, calibration=baseline)
+    return PredictionPanel(title=f"{platform}\n{role}", colour=colour, frame=mine, calibration=baseline)
 
 
 def tables(results: Results) -> dict[str, pd.DataFrame]:

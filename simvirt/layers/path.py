@@ -96,12 +96,18 @@ def plan_path(stack: Stack, demand: Demand) -> Path:
 
 
 def _still_awake(stack: Stack, before: Step | None, step: Step) -> Step:
-    """A processor that has just worked for this request has not halted: it need not be woken for the next step."""
+    """What has just worked for this request need not be woken for the next step.
+
+    That holds for a virtual processor, and for the core of an interrupt: a kernel runs the thread that its interrupt wakes there, as that core is awake and
+    otherwise idle. A thread woken by another thread runs elsewhere, beside the one that woke it.
+    """
     if before is None or before.resource is not Resource.CPU:
         return step
     awake = stack.processors(before.context)
     idle = tuple((processors, amounts) for processors, amounts in step.idle if processors not in awake)
-    return replace(step, idle=idle, may_wake_core=bool(idle) or not step.idle)
+    same_kernel = stack.scheduled_by(before.context) == stack.scheduled_by(step.context)
+    same_core = same_kernel and before.context.place is Place.INTERRUPT
+    return replace(step, idle=idle, may_wake_core=bool(idle) if step.idle else not same_core)
 
 
 def _executor(folded: FoldedCharge) -> tuple[Resource, Context]:

@@ -42,6 +42,8 @@ def prediction_chart(panels: Sequence[PredictionPanel], *, title: str, x_label: 
         grid[1][column].set_xlabel(x_label)
     grid[0][0].set_ylabel(y_label)
     grid[1][0].set_ylabel("Error (%)")
+    highest = max(frame[column].max() for frame in (panel.frame for panel in panels) for column in ("measured", "predicted", "range_high"))
+    grid[0][0].set_ylim(0, highest * factor * 1.05)
     bottom = add_caption(figure, caption)
     figure.tight_layout(rect=(0.0, bottom, 1.0, 0.93), h_pad=1.0, w_pad=1.2)
     return figure
@@ -50,7 +52,6 @@ def prediction_chart(panels: Sequence[PredictionPanel], *, title: str, x_label: 
 def _draw_curves(axes: Axes, panel: PredictionPanel, factor: float) -> None:
     frame = panel.frame
     axes.set_xscale("log")
-    axes.set_ylim(bottom=0)
     axes.fill_between(frame["x"], frame["range_low"] * factor, frame["range_high"] * factor, color=panel.colour, alpha=0.2, linewidth=0)
     axes.plot(frame["x"], frame["predicted"] * factor, color=panel.colour, linewidth=2.2, label="fitted" if panel.calibration else "predicted")
     axes.plot(frame["x"], frame["measured"] * factor, color=MEASURED, marker="o", markersize=5, linestyle="none", label="measured")

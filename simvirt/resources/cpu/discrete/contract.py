@@ -209,8 +209,9 @@ class AbstractRules(ABC):
     """Time a processor needs to take up a task that it did not run last."""
     tick_s: float = 0.0
     """Time a tick takes from whatever runs, hz times a second."""
-    balance_s: float = 0.016
-    """Interval between looks for an uneven load, per processor of the domain, while all are busy; one tick while one is idle."""
+    balance_s: float = 0.017
+    """Interval between looks for an uneven load, per processor of the domain, while all are busy; one tick while one is idle. Near a kernel's 16 ms, but
+    no multiple of a tick: looks in step with the slices would always find the same task waiting."""
 
     @abstractmethod
     def run_queues(self, engine: Engine, processors: Sequence[AbstractProcessor]) -> list[AbstractRunQueue]:

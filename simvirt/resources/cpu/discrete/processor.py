@@ -420,9 +420,9 @@ class Domain:
         self.processors = [Processor(i, self, task) for i, task in enumerate(tasks)]
         for processor, queue in zip(self.processors, rules.run_queues(engine, self.processors), strict=True):
             processor.queue = queue
-            self.idle[processor] = None
             if processor.task is not None:
                 processor.task.above = processor
+        self.idle.update(dict.fromkeys(reversed(self.processors)))  # the first is taken first
         self._balancer = engine.wakeup(self._balance)
 
     # ---- waking ----
