@@ -37,7 +37,12 @@ HERE: Final = Path(__file__).resolve().parent
 PROFILES: Final = (HERE / "profiles",)
 MACHINE: Final = "felter-2014"
 VCPUS: Final = 16
-PLATFORMS: Final[Mapping[str, str]] = {"native": "bare-metal", "docker_hostnet": "docker-host-network", "docker_nat": "docker", "kvm_vhost": "kvm"}
+PLATFORMS: Final[Mapping[str, str]] = {
+    "native": "bare-metal",
+    "docker_hostnet": "docker-host-network",
+    "docker_nat": "docker",
+    "kvm_vhost": "kvm",
+}
 """Platform of the measurement → profile."""
 BASELINE: Final = "bare-metal"
 WORKLOADS: Final[Mapping[str, str]] = {"GET": "redis-get", "SET": "redis-set"}
@@ -54,7 +59,7 @@ REPLICATIONS: Final = 4
 @cache
 def measured() -> pd.DataFrame:
     """The published rows."""
-    import pandas as pd
+    import pandas as pd  # noqa: PLC0415 - slow to import
 
     return pd.read_csv(HERE / "data" / "felter_2014_redis.csv")
 
@@ -75,7 +80,7 @@ def calibrated(catalog: Catalog, command: str, seed: int, requests: int) -> tupl
     Computing: at the plateau a command takes 1 / throughput of the server's thread; what system calls and packets take of it is known. Time outside:
     least squares of the logarithm of throughput over the first few connections.
     """
-    from scipy.optimize import minimize_scalar
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415 - slow to import
 
     rows = native(command)
     plateau = [rate for connections, rate in rows.items() if connections >= PLATEAU]
@@ -139,8 +144,8 @@ def _ends(catalog: Catalog, platform: str) -> dict[str, dict[str, str]]:
     """Overrides that move every cost which the platform adds to bare metal to one end of its range."""
     base = {layer.name for layer in catalog.stack(BASELINE, MACHINE).layers}
     added = [layer for layer in catalog.stack(platform, MACHINE).layers if layer.name not in base]
-    fields = [f"{layer.name}.{field}" for layer in added for field, cost in costs_of(layer) if field.rsplit(".", 1)[-1].endswith(("_s", "_s_per_byte"))]
-    return {"value": {}, "low": dict.fromkeys(fields, "low"), "high": dict.fromkeys(fields, "high")}
+    times = [f"{layer.name}.{field}" for layer in added for field, _ in costs_of(layer) if field.endswith(("_s", "_s_per_byte"))]
+    return {"value": {}, "low": dict.fromkeys(times, "low"), "high": dict.fromkeys(times, "high")}
 
 
 def points(_: Catalog, seed: int, quick: bool) -> list[Point]:
@@ -168,7 +173,7 @@ def points(_: Catalog, seed: int, quick: bool) -> list[Point]:
 
 def predictions(results: Results) -> pd.DataFrame:
     """Measured and predicted side by side, one row per measured row that was simulated; native rows are calibration."""
-    import pandas as pd
+    import pandas as pd  # noqa: PLC0415 - slow to import
 
     summary = results.summary
     found = summary[(summary["metric"] == "throughput_per_s") & (summary["entity"] == "tenant/redis")]
@@ -208,8 +213,8 @@ def _chart(results: Results, table: pd.DataFrame, command: str) -> Figure:
     panels = [_panel(results.catalog, table, platform) for platform in PLATFORMS.values()]
     scored = table[table["role"] == "validation"]["error"].abs()
     caption = (
-        f"Points: Felter et al. 2014, raw data, redis-benchmark {command}, 50 B values. Machine {MACHINE}, {VCPUS} vCPUs. Computing per command and the time "
-        "outside the server are set from the native rows; all costs of the platforms come from other sources. "
+        f"Points: Felter et al. 2014, raw data, redis-benchmark {command}, 50 B values. Machine {MACHINE}, {VCPUS} vCPUs. Computing per "
+        "command and the time outside the server are set from the native rows; all costs of the platforms come from other sources. "
         "Band: every cost that the platform adds at the low, and at the high end of its range. Grey: ± 10 %.\n"
         f"{len(scored)} predicted points: median absolute error {scored.median():.0%}, largest {scored.max():.0%}."
     )

@@ -1,7 +1,7 @@
 """Finds profiles, builds what they describe, and refuses what has no evidence.
 
-A profile is a TOML file in one of five folders: `references`, `hardware`, `layers`, `platforms`, `workloads`. A user's own folder with the same
-layout adds to the built-in ones; a profile of the same name takes its place.
+A profile is a TOML file in one of five folders: `references`, `hardware`, `layers`, `platforms`, `workloads`. A user's own folder with
+the same layout adds to the built-in ones; a profile of the same name takes its place.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class Interface:
     def parse(cls, text: str) -> Interface:
         kind, _, flavour = text.partition(":")
         if kind not in ("machine", "os", "bytecode") or not flavour:
-            raise ValueError(f"{text!r} is not an interface; write kind:flavour with kind machine, os or bytecode, such as 'machine:x86_64'")
+            raise ValueError(f"{text!r} is not an interface; write machine:…, os:… or bytecode:…, such as 'machine:x86_64'")
         return cls(kind, flavour)
 
 

@@ -46,9 +46,9 @@ _PER_CYCLE: Final = {"cycles": "time", "cycles_per_byte": "time_per_byte"}
 class Cost:
     """One number of a mechanism with its evidence.
 
-    `value`, `low` and `high` are in `unit`. Work that a CPU does scales with its clock, so it is kept in cycles: either the
-    unit says so, or the unit is a time and `clock_hz` is the clock of the machine on which it was measured. `on(clock_hz)` turns either into
-    seconds on another machine: seconds = cycles / clock_hz. A time without `clock_hz` (a wire, a device, a timer) stays as it is.
+    `value`, `low` and `high` are in `unit`. Work that a CPU does scales with its clock, so it is kept in cycles: either the unit says so,
+    or the unit is a time and `clock_hz` is the clock of the machine on which it was measured. `on(clock_hz)` turns either into seconds on
+    another machine: seconds = cycles / clock_hz. A time without `clock_hz` (a wire, a device, a timer) stays as it is.
 
     Raises CatalogError with every defect: no source, no grade, a range that does not hold the value, an unknown unit.
     """

@@ -538,7 +538,7 @@ def test_ctrl_c_ends_a_pool_that_is_busy_without_a_word_of_its_workers() -> None
     code = """
 import os, signal, time
 os.sched_getaffinity = lambda _: {0, 1}
-from simvirt.commands.pool import pool
+from simvirt.experiment.pool import pool
 try:
     with pool(9) as workers:
         workers.submit(os.getpid).result()

@@ -30,7 +30,8 @@ def test_tables_are_those_of_the_results() -> None:
 def test_a_table_follows_its_file(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a_b,c\nx,0.12345\ny,7\n")
     text = "before\n<!-- table: t.csv -->\nold\n<!-- end -->\nafter\n"
-    assert with_tables(text, tmp_path) == "before\n<!-- table: t.csv -->\n| a b | c |\n| --- | --- |\n| x | 0.123 |\n| y | 7 |\n<!-- end -->\nafter\n"
+    table = "| a b | c |\n| --- | --- |\n| x | 0.123 |\n| y | 7 |\n"
+    assert with_tables(text, tmp_path) == f"before\n<!-- table: t.csv -->\n{table}<!-- end -->\nafter\n"
     with pytest.raises(ResultsError, match=r"u\.csv: No such file"):
         with_tables(text.replace("t.csv", "u.csv"), tmp_path)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from simvirt.catalog import Catalog
-from simvirt.commands.pool import pool
 from simvirt.experiment.runner import Point, PointOutcome, run_points
 from simvirt.scenario import Run, Scenario, load_scenario
 
@@ -25,9 +24,9 @@ def read_scenario(path: Path, catalog: Catalog, *, replications: int | None, see
 def run_all(points: Sequence[Point]) -> list[PointOutcome]:
     """Run all points, with a bar of progress on standard error if that is a terminal."""
     total = sum(point.scenario.run.replications for point in points)
-    with pool(total) as executor, tqdm(total=total, unit="run", leave=False, disable=None) as bar:
+    with tqdm(total=total, unit="run", leave=False, disable=None) as bar:
 
         def finished() -> None:
             bar.update()
 
-        return run_points(points, executor=executor, finished=finished)
+        return run_points(points, finished=finished)

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import get_context
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Never
 
@@ -30,11 +26,11 @@ def run_command(experiment: Experiment, arguments: Sequence[str] | None = None) 
     options = _parser(experiment).parse_args(arguments)
     folder = ResultsFolder(options.out)
     try:
-        points = experiment.points(Catalog.builtin(), options.seed, options.quick)
         folder.open()
+        points = experiment.points(Catalog.builtin(), options.seed, options.quick)
         runs = sum(point.scenario.run.replications for point in points)
-        with _workers(options.workers) as executor, tqdm(total=runs, unit="run", disable=None) as bar:
-            results = conduct(experiment, points, folder, command=sys.argv, executor=executor, finished=lambda: _advance(bar))
+        with tqdm(total=runs, unit="run", disable=None) as bar:
+            results = conduct(experiment, points, folder, command=sys.argv, workers=options.workers, finished=lambda: _advance(bar))
     except SimvirtError as error:
         _say(str(error))
         return 1
@@ -65,23 +61,6 @@ def _seed(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r}; a whole number, at least 0")
     return int(text)
-
-
-@contextmanager
-def _workers(count: int | None) -> Iterator[Executor]:
-    """Processes that leave Ctrl-C to this one; for one worker, a thread of this process."""
-    pool: Executor
-    if count == 1:
-        pool = ThreadPoolExecutor(1)
-    else:
-        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"))
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited by processes, which start at the first task
-        try:
-            pool.submit(int)
-        finally:
-            signal.signal(signal.SIGINT, before)
-    with pool:
-        yield pool
 
 
 def _advance(bar: tqdm[Never]) -> None:

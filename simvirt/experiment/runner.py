@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import Executor, Future, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 
 from simvirt.catalog import Catalog
 from simvirt.errors import SimvirtError
+from simvirt.experiment.pool import pool
 from simvirt.scenario import Scenario
 from simvirt.simulation import RunOutcome, simulate
 
@@ -49,45 +48,42 @@ class PointOutcome:
 
 
 def run_points(
-    points: Sequence[Point], *, executor: Executor | None = None, finished: Callable[[], None] | None = None
+    points: Sequence[Point], *, executor: Executor | None = None, workers: int | None = None, finished: Callable[[], None] | None = None
 ) -> list[PointOutcome]:
     """Run every replication of every point and give the outcomes in the order of the points.
 
-    `executor` is any `concurrent.futures.Executor`; by default a pool of spawned processes, one per core, or this process where
-    there is one run or one core. `finished` is called after each run (a progress bar). An error in a run becomes a Failure; an interrupt
+    `executor` is any `concurrent.futures.Executor`; by default a pool of spawned processes, `workers` of them or one per core, or this
+    process where one would do. `finished` is called after each run (a progress bar). An error in a run becomes a Failure; an interrupt
     stops everything.
     """
     tasks = [(i, replication) for i, point in enumerate(points) for replication in range(point.scenario.run.replications)]
-    found: dict[tuple[int, int], RunOutcome | Failure] = {}
-    if executor is None and (len(tasks) == 1 or _cores() == 1):
-        for i, replication in tasks:
-            found[i, replication] = _run(points[i], replication)
+    with nullcontext(executor) if executor is not None else pool(len(tasks), workers) as runs:
+        found = _run_on(runs, points, tasks, finished) if runs is not None else _run_here(points, tasks, finished)
+    return [_gather(point, [found[i, r] for r in range(point.scenario.run.replications)]) for i, point in enumerate(points)]
+
+
+Found = dict[tuple[int, int], RunOutcome | Failure]
+
+
+def _run_here(points: Sequence[Point], tasks: Iterable[tuple[int, int]], finished: Callable[[], None] | None) -> Found:
+    found: Found = {}
+    for i, replication in tasks:
+        found[i, replication] = _run(points[i], replication)
+        _tell(finished)
+    return found
+
+
+def _run_on(executor: Executor, points: Sequence[Point], tasks: Iterable[tuple[int, int]], finished: Callable[[], None] | None) -> Found:
+    found: Found = {}
+    futures: dict[Future[RunOutcome | Failure], tuple[int, int]] = {executor.submit(_run, points[i], r): (i, r) for i, r in tasks}
+    try:
+        for future in as_completed(futures):
+            found[futures[future]] = future.result()
             _tell(finished)
-    else:
-        found = _run_on(points, tasks, executor, finished)
-    return [_gather(point, [found[i, r] for j, r in tasks if j == i]) for i, point in enumerate(points)]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _run_on(
-    points: Sequence[Point], tasks: Iterable[tuple[int, int]], executor: Executor | None, finished: Callable[[], None] | None
-) -> dict[tuple[int, int], RunOutcome | Failure]:
-    pool: AbstractContextManager[Executor]
-    pool = nullcontext(executor) if executor else ProcessPoolExecutor(_cores(), mp_context=get_context("spawn"))
-    found: dict[tuple[int, int], RunOutcome | Failure] = {}
-    with pool as runs:
-        futures: dict[Future[RunOutcome | Failure], tuple[int, int]] = {runs.submit(_run, points[i], r): (i, r) for i, r in tasks}
-        try:
-            for future in as_completed(futures):
-                found[futures[future]] = future.result()
-                _tell(finished)
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            raise
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        raise
     return found
 
 

@@ -100,10 +100,11 @@ def conduct(
     *,
     command: Sequence[str],
     executor: Executor | None = None,
+    workers: int | None = None,
     finished: Callable[[], None] | None = None,
 ) -> Results:
     """Run points, draw, and keep everything in an open folder."""
-    outcomes = run_points(points, executor=executor, finished=finished)
+    outcomes = run_points(points, executor=executor, workers=workers, finished=finished)
     profiles = tuple(dict.fromkeys(path for point in points for path in point.profiles))
     results = Results(Catalog.builtin(*profiles), outcomes, experiment.baseline)
     about = manifest(experiment.name, command, [point.scenario for point in points], profiles)

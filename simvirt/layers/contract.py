@@ -10,7 +10,8 @@ Four rules make one small contract carry every platform:
 - A charge says in which *context* the work is done: inline on the caller, in an interrupt of the nearest kernel, on another
   thread, or in a service VM. A context chosen by a layer holds for everything that its operation becomes further below, until
   a lower layer chooses another.
-- A charge says *when* it is due: always, or only if somebody has to be woken. What wakes nobody costs nothing, which is how batching under load
+- A charge says *when* it is due: always, or only if somebody has to be woken. What wakes nobody costs nothing, which is how batching
+under load
   comes out instead of going in.
 - Amounts are linear in the operation.
 """

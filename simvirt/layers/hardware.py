@@ -49,8 +49,8 @@ class Disk:
 class Idle:
     """How long a core takes to leave the idle state that it has sunk into: the longer it was idle, the deeper.
 
-    exit = shallow_exit_s below medium_residency_s, medium_exit_s below deep_residency_s, deep_exit_s beyond. Assumes an idle governor that picks the state
-    whose residency the idle period reaches.
+    exit = shallow_exit_s below medium_residency_s, medium_exit_s below deep_residency_s, deep_exit_s beyond. Assumes an idle governor
+    that picks the state whose residency the idle period reaches.
     """
 
     shallow_exit_s: Cost
@@ -65,8 +65,8 @@ class Idle:
 class Hardware(AbstractLayer):
     """A physical machine.
 
-    Instructions and privileged operations cost what the layers above say: a machine executes them natively and adds nothing. Packets and blocks
-    are charged to its devices.
+    Instructions and privileged operations cost what the layers above say: a machine executes them natively and adds nothing. Packets and
+    blocks are charged to its devices.
     """
 
     kind: ClassVar[str] = "hardware"

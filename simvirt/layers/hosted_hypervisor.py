@@ -65,9 +65,9 @@ class HostedDevices:
 class HostedHypervisor(AbstractLayer):
     """Makes a virtual machine out of processes.
 
-    Its virtual processors are threads of the host, which the host's scheduler runs beside everything else there. Whatever touches a device
-    becomes a world switch, a wake-up of the process, host system calls, and the host's own way to its network or file system. First touches of memory
-    are page faults of the host. There is no further constant for being hosted.
+    Its virtual processors are threads of the host, which the host's scheduler runs beside everything else there. Whatever touches a
+    device becomes a world switch, a wake-up of the process, host system calls, and the host's own way to its network or file system.
+    First touches of memory are page faults of the host. There is no further constant for being hosted.
     """
 
     kind: ClassVar[str] = "hosted-hypervisor"

@@ -82,8 +82,9 @@ class BlockBackend:
 class Hypervisor(AbstractLayer):
     """Makes virtual machines out of a machine.
 
-    A packet sent = exits on the sender + wake and work of the backend + the physical card. A packet received = card + host's receive path + backend +
-    interrupt in the guest. A block request = exits + backend + disk + backend. Work of the backend competes for cores like anybody's.
+    A packet sent = exits on the sender + wake and work of the backend + the physical card. A packet received = card + host's receive path
+    + backend + interrupt in the guest. A block request = exits + backend + disk + backend. Work of the backend competes for cores like
+    anybody's.
     """
 
     kind: ClassVar[str] = "hypervisor"

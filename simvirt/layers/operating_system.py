@@ -95,7 +95,8 @@ class OperatingSystem(AbstractLayer):
     CPU charged = syscalls * syscall_s + faults * page_fault_s + switches * (context_switch_s + displaced * refill) + spawns * spawn_s
     + packets * (receive_s | send_s) + bytes * per_byte + ios * (submit_s + complete_s) + busy time * tick_hz * tick_s.
 
-    Receiving is done in an interrupt, sending on the sender. A thread that waited, for a message or for the disk, is woken first. Linear in the demand.
+    Receiving is done in an interrupt, sending on the sender. A thread that waited, for a message or for the disk, is woken first. Linear
+    in the demand.
     """
 
     kind: ClassVar[str] = "operating-system"

@@ -46,8 +46,8 @@ class Amounts:
 class Step:
     """What happens between two hand-overs.
 
-    On a CPU the step takes fixed + random * (the request's factor) seconds, and asleep, idle or notify on top if somebody had to be woken. On a device,
-    `fixed` is the amount in the device's own unit and `size_bytes` the bytes.
+    On a CPU the step takes fixed + random * (the request's factor) seconds, and asleep, idle or notify on top if somebody had to be
+    woken. On a device, `fixed` is the amount in the device's own unit and `size_bytes` the bytes.
     """
 
     resource: Resource
@@ -84,8 +84,8 @@ class Path:
 def plan_path(stack: Stack, demand: Demand) -> Path:
     """Fold a demand and gather what one executor does in one go.
 
-    Neighbouring CPU charges in one context become one step; each packet batch, block request or delay is a step of its own. Steps of nothing
-    are dropped.
+    Neighbouring CPU charges in one context become one step; each packet batch, block request or delay is a step of its own. Steps of
+    nothing are dropped.
     """
     steps: list[Step] = []
     for key, run in groupby(stack.fold(demand), key=_executor):
@@ -98,8 +98,8 @@ def plan_path(stack: Stack, demand: Demand) -> Path:
 def _still_awake(stack: Stack, before: Step | None, step: Step) -> Step:
     """What has just worked for this request need not be woken for the next step.
 
-    That holds for a virtual processor, and for the core of an interrupt: a kernel runs the thread that its interrupt wakes there, as that core is awake and
-    otherwise idle. A thread woken by another thread runs elsewhere, beside the one that woke it.
+    That holds for a virtual processor, and for the core of an interrupt: a kernel runs the thread that its interrupt wakes there, as that
+    core is awake and otherwise idle. A thread woken by another thread runs elsewhere, beside the one that woke it.
     """
     if before is None or before.resource is not Resource.CPU:
         return step

@@ -33,8 +33,8 @@ _FILES = Context(Place.THREAD, "file server")
 class Sandbox(AbstractLayer):
     """Answers system calls in user space.
 
-    syscall = intercept_s + service_s + host_syscalls host calls. Packets go through a network stack of its own: received on a thread, sent on
-    the caller. Files are opened by a server process outside. User-mode instructions and mapped memory cost nothing extra.
+    syscall = intercept_s + service_s + host_syscalls host calls. Packets go through a network stack of its own: received on a thread,
+    sent on the caller. Files are opened by a server process outside. User-mode instructions and mapped memory cost nothing extra.
     """
 
     kind: ClassVar[str] = "sandbox"

@@ -42,7 +42,7 @@ def prediction_chart(panels: Sequence[PredictionPanel], *, title: str, x_label: 
         grid[1][column].set_xlabel(x_label)
     grid[0][0].set_ylabel(y_label)
     grid[1][0].set_ylabel("Error (%)")
-    highest = max(frame[column].max() for frame in (panel.frame for panel in panels) for column in ("measured", "predicted", "range_high"))
+    highest = max(panel.frame[["measured", "predicted", "range_high"]].max().max() for panel in panels)
     grid[0][0].set_ylim(0, highest * factor * 1.05)
     bottom = add_caption(figure, caption)
     figure.tight_layout(rect=(0.0, bottom, 1.0, 0.93), h_pad=1.0, w_pad=1.2)

@@ -56,7 +56,8 @@ class Link:
 
     def service_s(self, packets: float, size_bytes: float) -> float:
         """How long one request occupies the link."""
-        assert packets >= 0 and size_bytes >= 0
+        assert packets >= 0
+        assert size_bytes >= 0
         bytes_s = size_bytes / self.bandwidth_bytes_per_s
         packets_s = packets / self.packets_per_s
         return bytes_s if bytes_s > packets_s else packets_s

@@ -52,11 +52,12 @@ class AbstractStage(ABC):
 class CpuWork:
     """The work of one CPU stage: what is always due, and what is due if somebody must be woken. It counts what was done.
 
-    seconds = fixed_s + random_s * factor + asleep_s [executor slept] + idle_s [a virtual processor was halted] + exit_s(idle time) [the physical core
-    under it was idle] + notify_s [the next executor sleeps].
+    seconds = fixed_s + random_s * factor + asleep_s [executor slept] + idle_s [a virtual processor was halted] + exit_s(idle time) [the
+    physical core under it was idle] + notify_s [the next executor sleeps].
 
     `virtual` are the virtual processors that the work may find halted, lowest first. The core counts as idle for as long as the thread
-    and the lowest virtual processor were (threads return to where they ran), but no longer than any core was. Without a `ladder` it is not looked at.
+    and the lowest virtual processor were (threads return to where they ran), but no longer than any core was. Without a `ladder` it is
+    not looked at.
     """
 
     __slots__ = (

@@ -22,8 +22,8 @@ Granted = Callable[[Any, AbstractThread, float], None]
 class ThreadPool:
     """At most `size` threads of one group at work; further requests wait in order of arrival.
 
-    A thread that finds a request waiting, or is given one at the very instant at which it would sleep, goes on. The thread that slept last is woken first. Threads are made when
-    first needed and count as having slept since the pool was made.
+    A thread that finds a request waiting, or is given one at the very instant at which it would sleep, goes on. The thread that slept
+    last is woken first. Threads are made when first needed and count as having slept since the pool was made.
     """
 
     __slots__ = ("_born", "_engine", "_made", "_sleeping", "_waiting", "group", "name", "size")

@@ -63,9 +63,9 @@ class Span:
 class Ledger:
     """Folds the times of finished requests of one class into mean lengths of their intervals.
 
-    The mean response time is the sum of the mean intervals, to rounding. Work is counted by the stages over the same window; what an interval is
-    longer than its work is a wait. At the edges of the window a stage may have counted a request that is not finished: a difference
-    of a few requests among thousands, which moves between work and wait and never changes a sum.
+    The mean response time is the sum of the mean intervals, to rounding. Work is counted by the stages over the same window; what an
+    interval is longer than its work is a wait. At the edges of the window a stage may have counted a request that is not finished: a
+    difference of a few requests among thousands, which moves between work and wait and never changes a sum.
     """
 
     __slots__ = ("_block", "_completed", "_intervals", "_name", "_sums")

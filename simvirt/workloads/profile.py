@@ -28,8 +28,8 @@ class RequestClass:
 class Workload:
     """An application as a platform sees it. It says nothing of platforms.
 
-    A request of class c asks for c's demand, its compute scaled by a factor of mean 1 drawn per request. At most `threads` requests are inside
-    the application at once; the others wait in order of arrival.
+    A request of class c asks for c's demand, its compute scaled by a factor of mean 1 drawn per request. At most `threads` requests are
+    inside the application at once; the others wait in order of arrival.
     """
 
     name: str

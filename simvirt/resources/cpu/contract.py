@@ -96,10 +96,11 @@ class AbstractGroup(ABC):
 
     @abstractmethod
     def idle_processor_s(self) -> float:
-        """How long that processor of this group has been idle that has been idle longest; negative if a thread that becomes runnable now finds none idle.
+        """How long that processor of this group has been idle that has been idle longest; negative if a thread that becomes runnable now
+        finds none idle.
 
-        It bounds how long any thread's own processor was idle. For a virtual machine: negative if there are as many runnable threads as vCPUs. For a
-        group without processors of its own: negative.
+        It bounds how long any thread's own processor was idle. For a virtual machine: negative if there are as many runnable threads as
+        vCPUs. For a group without processors of its own: negative.
         """
 
     @abstractmethod

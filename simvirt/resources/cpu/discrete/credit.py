@@ -21,7 +21,15 @@ from math import inf
 from typing import Final, final
 
 from simvirt.engine import Engine
-from simvirt.resources.cpu.discrete.contract import NANOSECOND, AbstractProcessor, AbstractRules, AbstractRunQueue, ControlGroup, Task, next_tick
+from simvirt.resources.cpu.discrete.contract import (
+    NANOSECOND,
+    AbstractProcessor,
+    AbstractRules,
+    AbstractRunQueue,
+    ControlGroup,
+    Task,
+    next_tick,
+)
 
 __all__ = ["CREDITS", "Credit", "Priority"]
 

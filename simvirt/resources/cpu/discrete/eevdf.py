@@ -21,7 +21,14 @@ from math import inf
 from typing import final
 
 from simvirt.resources.cpu.discrete.contract import NANOSECOND, UNIT_WEIGHT
-from simvirt.resources.cpu.discrete.hierarchy import AbstractFairQueue, AbstractFairRules, Entity, FairGroup, QueueMaker, scale_by_processors
+from simvirt.resources.cpu.discrete.hierarchy import (
+    AbstractFairQueue,
+    AbstractFairRules,
+    Entity,
+    FairGroup,
+    QueueMaker,
+    scale_by_processors,
+)
 
 __all__ = ["EarliestEligibleDeadline"]
 

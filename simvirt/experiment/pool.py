@@ -14,10 +14,10 @@ __all__ = ["pool"]
 
 
 @contextmanager
-def pool(tasks: int) -> Iterator[Executor | None]:
-    """Spawned processes, one per core but no more than there are tasks; None where one would do, which is this process."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = min(cores, tasks)
+def pool(tasks: int, most: int | None = None) -> Iterator[Executor | None]:
+    """Spawned processes, one per core or `most` of them, but no more than there are tasks; None where one would do, which is this
+    process."""
+    count = min(most or _cores(), tasks)
     if count <= 1:
         yield None
         return
@@ -32,6 +32,10 @@ def pool(tasks: int) -> Iterator[Executor | None]:
             worker.terminate()
         raise
     workers.shutdown()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start(workers: ProcessPoolExecutor, count: int) -> None:

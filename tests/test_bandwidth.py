@@ -1,0 +1,158 @@
+"""CPU quotas against traces worked by hand. Milliseconds; period 100, slices of 5; quota = cap * 100."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+from timeline import Task, Timeline, each
+
+from simvirt.resources.cpu.contract import Share
+from simvirt.resources.cpu.discrete.bandwidth import QuotaRules
+from simvirt.resources.cpu.discrete.cfs import CompletelyFair
+from simvirt.resources.cpu.discrete.scheduler import DiscreteGroup
+
+RULES = CompletelyFair(hz=1000)
+
+
+def capped(cap_cores: float) -> Share:
+    return Share(cap_cores=cap_cores)
+
+
+def throttled(group: DiscreteGroup) -> tuple[int, int]:
+    counters = group.counters()
+    return counters.nr_throttled, counters.nr_periods
+
+
+def bursts(task: Task, start_s: float, first_s: float) -> None:
+    """`first_s` of work, then 50 on, 50 off for ever."""
+    engine = task.timeline.engine
+    source = engine.wakeup(lambda: task.thread.run(0.05, lambda _: source.at(engine.now + 0.05), None))
+    engine.wakeup(lambda: task.thread.run(first_s, lambda _: source.at(engine.now + 0.05), None)).at(start_s)
+
+
+def test_a_hog_runs_for_its_quota_and_waits_for_the_period() -> None:
+    """10 per 100: two slices of 5, then nothing until 100."""
+    line = Timeline(RULES)
+    a = line.task("a", capped(0.1)).hog()
+    assert line.who(200, step=5.0) == ("aa" + "." * 18) * 2
+    assert throttled(a.group) == (1, 1)  # the period that ends at 200 is counted by the events of that instant
+    line.engine.run(0.205)
+    assert throttled(a.group) == (2, 2)
+    assert a.group.counters().throttled_usec == pytest.approx(2 * 90e3)
+
+
+@pytest.mark.parametrize(("cap_cores", "first_ms", "until_ms", "expected"), [(0.1, 50, 19_950, (199, 199)), (0.5, 60, 19_850, (1, 198)), (1.0, 50, 19_850, (0, 198))])
+def test_half_time_work_under_three_quotas(cap_cores: float, first_ms: float, until_ms: float, expected: tuple[int, int]) -> None:
+    """50 on, 50 off.
+
+    Quota 10: 50 take the 10 of each of five periods, 0-10, 100-110 ... 400-410; asleep until 460, awake in a period without quota, throttled until 500. Every
+    period ends throttled. Quota 50: the first burst is 60, so 10 are put off to 100-110: one period throttled. From then on it works at 0-10 and 60-100 of each
+    period, all of the 50 and no more. Quota 100: never.
+    """
+    line = Timeline(RULES)
+    task = line.task("a", capped(cap_cores))
+    bursts(task, 0.0, first_ms / 1e3)
+    line.engine.run(until_ms / 1e3)
+    assert throttled(task.group) == expected
+
+
+def test_an_overrun_is_paid_back() -> None:
+    """250 Hz, quota 10. Tick 8 finds 5 used up and 3 more: 5 more are lent, 2 are left. Tick 12 finds -2 and an empty pool: throttled after 12.
+
+    At 100 the debt of 2 is paid, 8 are left: 100-108, in all 20 for two periods.
+    """
+    line = Timeline(CompletelyFair(hz=250))
+    line.task("a", capped(0.1)).hog()
+    assert line.who(200, step=4.0) == "aaa" + "." * 22 + "aa" + "." * 23
+
+
+def test_several_threads_eat_one_quota() -> None:
+    """Four cores, quota 20: each thread takes a slice of 5 and is throttled at 5, whatever the others do. 4 * 95 of waiting per period."""
+    line = Timeline(RULES, cores=4)
+    group = line.cpu.group("g", capped(0.2))
+    tasks = [line.task(name, inside=group).hog() for name in "abcd"]
+    line.engine.run(0.099)
+    assert each(tasks) == pytest.approx([5.0] * 4)
+    line.engine.run(0.199)
+    assert each(tasks) == pytest.approx([10.0] * 4)
+    counters = group.counters()
+    assert (counters.nr_throttled, counters.nr_periods) == (1, 1)
+    assert counters.throttled_usec == pytest.approx(4 * 95e3)
+    assert group.account().steal_s == pytest.approx(0.0, abs=1e-9)  # it had what it is entitled to
+
+
+def test_what_a_sleeper_leaves_goes_back_to_the_pool() -> None:
+    """Two cores, quota 10: a and b take 5 each. b sleeps at 1 and keeps 1 of its 4; a is lent 3 at 5 and is throttled at 8."""
+    line = Timeline(RULES, cores=2)
+    group = line.cpu.group("g", capped(0.1))
+    a, b = (line.task(name, inside=group) for name in "ab")
+    a.hog()
+    b.wakes((0.0, 1.0))
+    line.engine.run(0.09)
+    assert each([a, b]) == pytest.approx([8.0, 1.0])
+
+
+def test_throttled_threads_get_what_a_sleeper_leaves_a_little_later() -> None:
+    """Slices of 8, quota 24, cores 3: a, b, c take 8 each. a and b are throttled at 8. c slept at 0.5 with 7.5 - 1 = 6.5 left over: a is lent these at 8, and is
+    throttled at 14.5, tick 15, with 0.5 owed.
+
+    With c's burst of 0.5 starting at 9 (after the others are throttled) the 6.5 come back at 9.5. That is less than a slice of 8: nobody is told.
+    With slices of 5, quota 15, and c asleep at 0.25 + 9: 5 - 0.25 - 1 = 3.75 < 5: nobody either. So a pool of more than a slice needs two sleepers: c and d, of
+    3.9 each in slices of 5, asleep at 9.1: 2 * 2.9 = 5.8 > 5. From 14.1 on a and b get 1 ns and what they ask for, 5 and 0.8 by ticks 15 and 16.
+    """
+    line = Timeline(RULES, cores=4)
+    group = line.cpu.group("g", capped(0.2))
+    a, b, c, d = (line.task(name, inside=group) for name in "abcd")
+    a.hog()
+    b.hog()
+    c.wakes((0.0, 0.5), (9.0, 0.1))
+    d.wakes((0.0, 0.5), (9.0, 0.1))
+    line.engine.run(0.099)
+    assert sum(each([a, b, c, d])) == pytest.approx(20.0 - 2 * 0.9, abs=0.01)
+
+
+def test_what_is_not_used_may_be_carried_over_as_burst() -> None:
+    """Quota 10, burst 5. 2 used in the first period leave 8, of which 5 may be kept beyond the next 10: 15 in the second."""
+    for burst_s, expected in ((0.005, 15.0), (0.0, 10.0)):
+        line = Timeline(CompletelyFair(hz=1000, quota=QuotaRules(burst_s=burst_s, slice_s=0.001)))
+        a = line.task("a", capped(0.1)).wakes((0.0, 2.0), (110.0, 1e9))
+        line.engine.run(0.199)
+        assert each([a]) == pytest.approx([2.0 + expected])
+
+
+def test_a_throttled_group_leaves_the_core_to_others_and_comes_back() -> None:
+    """b runs while a (quota 10) is throttled; a comes back at 100 as a sleeper does: preempted or not, it gets its 10 again before long."""
+    line = Timeline(RULES)
+    a, b = line.task("a", capped(0.1)).hog(), line.task("b").hog()
+    line.engine.run(1.0)
+    assert each([a, b]) == pytest.approx([100.0, 900.0], abs=1.0)
+
+
+def test_a_quota_on_a_virtual_machine_throttles_its_virtual_processors() -> None:
+    """VM with 2 vCPUs, quota 20, two hogs in it on 2 cores: 10 each per period; its other 180 are neither steal by anybody nor its own choice."""
+    line = Timeline(RULES, cores=2)
+    vm = line.cpu.group("vm", Share(cap_cores=0.2, processors=2))
+    tasks = [line.task(name, inside=vm).hog() for name in "ab"]
+    line.engine.run(0.999)
+    assert each(tasks) == pytest.approx([100.0] * 2)
+    assert (vm.counters().nr_throttled, vm.counters().nr_periods) == (9, 9)
+    assert vm.account().entitled_s == pytest.approx(0.2 * 0.999)
+
+
+def test_quotas_within_quotas() -> None:
+    """An outer quota of 30 around inner ones of 20 and 20, on two cores: 30 in all. Alone, an inner group has its 20."""
+    for names, expected in (("ab", 30.0), ("a", 20.0)):
+        line = Timeline(RULES, cores=2)
+        outer = line.cpu.group("outer", capped(0.3))
+        tasks = [line.task(name, capped(0.2), inside=outer).hog() for name in names]
+        line.engine.run(0.99)
+        assert sum(each(tasks)) == pytest.approx(10 * expected, abs=1.0)
+
+
+def test_a_group_without_a_cap_has_no_periods() -> None:
+    line = Timeline(RULES)
+    a = line.task("a", capped(inf)).hog()
+    line.engine.run(1.0)
+    assert throttled(a.group) == (0, 0)
+    assert a.group.counters().throttled_usec == 0.0
