@@ -1,18 +1,18 @@
 """Does the simulator predict a published measurement that it has not seen? Redis on four platforms, 1 to 120 connections.
 
-Measured: Felter, Ferreira, Rajamony, Rubio 2014, raw data (redis-benchmark on a second machine, 10 Gbit/s back to back, 50 B values, one
-command per round trip). The native rows set the workload, and nothing else: the plateau gives the server's computing per command, the first few
-connections the time that a command spends outside the server. Every cost of the platforms comes from other sources. What is left is a
-prediction: host network, bridge with address translation, and a virtual machine, 18 numbers of connections each.
+Measured: Felter, Ferreira, Rajamony, Rubio 2014, raw data (redis-benchmark on a second machine, 10 Gbit/s back to back, 50 B values,
+one command per round trip). The native rows set the workload, and nothing else: the plateau gives the server's computing per command,
+the first few connections the time that a command spends outside the server. Every cost of the platforms comes from other sources. What
+is left is a prediction: host network, bridge with address translation, and a virtual machine, 18 numbers of connections each.
 
-Expected. Host network equals native. Address translation costs CPU on the server's own thread, so the whole curve is lower, the plateau too. The
-virtual machine costs latency (a second thread to wake, a halted processor to wake, an idle core under each), which a few connections feel
-in full and many connections hide, because what is awake need not be woken; its plateau is near native's.
+Expected. Host network equals native. Address translation costs CPU on the server's own thread, so the whole curve is lower, the plateau
+too. The virtual machine costs latency (a second thread to wake, a halted processor to wake, an idle core under each), which a few
+connections feel in full and many connections hide, because what is awake need not be woken; its plateau is near native's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from math import log
 from pathlib import Path
@@ -77,8 +77,8 @@ def native(command: str) -> dict[int, float]:
 def calibrated(catalog: Catalog, command: str, seed: int, requests: int) -> tuple[float, float]:
     """Computing per command (reference seconds) and time outside the server (seconds) that the native rows imply.
 
-    Computing: at the plateau a command takes 1 / throughput of the server's thread; what system calls and packets take of it is known. Time outside:
-    least squares of the logarithm of throughput over the first few connections.
+    Computing: at the plateau a command takes 1 / throughput of the server's thread; what system calls and packets take of it is known.
+    Time outside: least squares of the logarithm of throughput over the first few connections.
     """
     from scipy.optimize import minimize_scalar  # noqa: PLC0415 - slow to import
 
@@ -243,8 +243,8 @@ def tables(results: Results) -> dict[str, pd.DataFrame]:
 
 EXPERIMENT = Experiment(
     name="redis_published",
-    question="Does the simulator predict Redis on host network, address translation and a virtual machine from the native rows alone?",
-    expected="host network equals native; address translation lowers the whole curve; a virtual machine costs latency that many connections hide.",
+    question="Does the simulator predict Redis on host network, behind address translation and in a virtual machine?",
+    expected="host network as native; translation lowers the whole curve; a virtual machine costs latency that many connections hide.",
     points=points,
     charts=charts,
     tables=tables,

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Final
 
 __all__ = ["CatalogError", "ResultsError", "ScenarioError", "SimvirtError", "StackError", "UnitError", "nearest"]
+
+_SHOWN: Final = 24
+"""Names that a message lists before it counts the rest."""
 
 
 class SimvirtError(Exception):
@@ -49,4 +53,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
+    if len(names) > _SHOWN:
+        return f"known: {', '.join(names[:_SHOWN])} and {len(names) - _SHOWN} more"
     return "known: " + ", ".join(names)

@@ -68,14 +68,17 @@ def test_an_overrun_is_paid_back() -> None:
 
 
 def test_several_threads_eat_one_quota() -> None:
-    """Four cores, quota 20: each thread takes a slice of 5 and is throttled at 5, whatever the others do. 4 * 95 of waiting per period."""
+    """Four cores, quota 20: each thread takes a slice of 5 and is throttled at 5, whatever the others do: 4 * 95 of waiting per period.
+
+    At 100 each gets a nanosecond, runs, and owes 1 when tick 101 finds it. Three take the 5 of a slice and what they owe, 6; for the last 2 are left.
+    """
     line = Timeline(RULES, cores=4)
     group = line.cpu.group("g", capped(0.2))
     tasks = [line.task(name, inside=group).hog() for name in "abcd"]
     line.engine.run(0.099)
     assert each(tasks) == pytest.approx([5.0] * 4)
     line.engine.run(0.199)
-    assert each(tasks) == pytest.approx([10.0] * 4)
+    assert each(tasks) == pytest.approx([11.0, 11.0, 11.0, 7.0])
     counters = group.counters()
     assert (counters.nr_throttled, counters.nr_periods) == (1, 1)
     assert counters.throttled_usec == pytest.approx(4 * 95e3)
@@ -93,28 +96,28 @@ def test_what_a_sleeper_leaves_goes_back_to_the_pool() -> None:
     assert each([a, b]) == pytest.approx([8.0, 1.0])
 
 
-def test_throttled_threads_get_what_a_sleeper_leaves_a_little_later() -> None:
-    """Slices of 8, quota 24, cores 3: a, b, c take 8 each. a and b are throttled at 8. c slept at 0.5 with 7.5 - 1 = 6.5 left over: a is lent these at 8, and is
-    throttled at 14.5, tick 15, with 0.5 owed.
+def test_throttled_threads_get_what_sleepers_leave_a_little_later() -> None:
+    """Four cores, quota 20. a and b take 5 each at 0, c and d at 4; at 5 a and b are throttled. c and d sleep at 5.2 with 3.8 left and keep 1: 2 * 2.8 go back.
 
-    With c's burst of 0.5 starting at 9 (after the others are throttled) the 6.5 come back at 9.5. That is less than a slice of 8: nobody is told.
-    With slices of 5, quota 15, and c asleep at 0.25 + 9: 5 - 0.25 - 1 = 3.75 < 5: nobody either. So a pool of more than a slice needs two sleepers: c and d, of
-    3.9 each in slices of 5, asleep at 9.1: 2 * 2.9 = 5.8 > 5. From 14.1 on a and b get 1 ns and what they ask for, 5 and 0.8 by ticks 15 and 16.
+    These are more than a slice, so 5 later, at 10.2, a and b may go on. Tick 11: both owe 0.8. a gets all 5.6 and has 4.8 left; b is throttled, after
+    5.8. Tick 16 finds that a has used them and 0.2 more: throttled, after 5 + 5.8.
     """
     line = Timeline(RULES, cores=4)
     group = line.cpu.group("g", capped(0.2))
-    a, b, c, d = (line.task(name, inside=group) for name in "abcd")
-    a.hog()
-    b.hog()
-    c.wakes((0.0, 0.5), (9.0, 0.1))
-    d.wakes((0.0, 0.5), (9.0, 0.1))
+    tasks = [line.task(name, inside=group) for name in "abcd"]
+    for task in tasks[:2]:
+        task.hog()
+    for task in tasks[2:]:
+        task.wakes((4.0, 1.2))
     line.engine.run(0.099)
-    assert sum(each([a, b, c, d])) == pytest.approx(20.0 - 2 * 0.9, abs=0.01)
+    assert each(tasks) == pytest.approx([10.8, 5.8, 1.2, 1.2])
 
 
 def test_what_is_not_used_may_be_carried_over_as_burst() -> None:
-    """Quota 10, burst 5. 2 used in the first period leave 8, of which 5 may be kept beyond the next 10: 15 in the second."""
-    for burst_s, expected in ((0.005, 15.0), (0.0, 10.0)):
+    """Quota 10, slices of 1. After 2 of work the processor has taken 3 and keeps 1 (no more than 1 stays), the pool has 7. At 100 it is filled to 7 + 10, but no
+    further than 10 and the burst of 5: so 1 + 15 in the second period, without burst 1 + 10.
+    """
+    for burst_s, expected in ((0.005, 16.0), (0.0, 11.0)):
         line = Timeline(CompletelyFair(hz=1000, quota=QuotaRules(burst_s=burst_s, slice_s=0.001)))
         a = line.task("a", capped(0.1)).wakes((0.0, 2.0), (110.0, 1e9))
         line.engine.run(0.199)
@@ -130,12 +133,12 @@ def test_a_throttled_group_leaves_the_core_to_others_and_comes_back() -> None:
 
 
 def test_a_quota_on_a_virtual_machine_throttles_its_virtual_processors() -> None:
-    """VM with 2 vCPUs, quota 20, two hogs in it on 2 cores: 10 each per period; its other 180 are neither steal by anybody nor its own choice."""
+    """VM with 2 vCPUs, quota 20, two hogs in it on 2 cores: 20 in all per period, of the 20 that it is entitled to."""
     line = Timeline(RULES, cores=2)
     vm = line.cpu.group("vm", Share(cap_cores=0.2, processors=2))
     tasks = [line.task(name, inside=vm).hog() for name in "ab"]
     line.engine.run(0.999)
-    assert each(tasks) == pytest.approx([100.0] * 2)
+    assert sum(each(tasks)) == pytest.approx(200.0)
     assert (vm.counters().nr_throttled, vm.counters().nr_periods) == (9, 9)
     assert vm.account().entitled_s == pytest.approx(0.2 * 0.999)
 

@@ -105,7 +105,7 @@ def test_every_mistake_of_a_layer_is_told_at_once(tmp_path: Path) -> None:
     )
     found = problems(write(tmp_path, "layers", "wrong", text), "layer", "wrong")
     expected = (
-        "layers/wrong.requires: 'linux' is not an interface; write kind:flavour",
+        "layers/wrong.requires: 'linux' is not an interface; write machine:",
         "layers/wrong.filter_s.unit: 'MiB' measures size; filter_s is a time or cycles",
         "layers/wrong.file_open_s: evidence lacks 'grade'",
         "layers/wrong.file_open_s.grad: not a part of a cost; did you mean 'grade'",

@@ -52,8 +52,10 @@ def prediction_chart(panels: Sequence[PredictionPanel], *, title: str, x_label: 
 def _draw_curves(axes: Axes, panel: PredictionPanel, factor: float) -> None:
     frame = panel.frame
     axes.set_xscale("log")
-    axes.fill_between(frame["x"], frame["range_low"] * factor, frame["range_high"] * factor, color=panel.colour, alpha=0.2, linewidth=0)
-    axes.plot(frame["x"], frame["predicted"] * factor, color=panel.colour, linewidth=2.2, label="fitted" if panel.calibration else "predicted")
+    band = (frame["range_low"] * factor, frame["range_high"] * factor)
+    axes.fill_between(frame["x"], *band, color=panel.colour, alpha=0.2, linewidth=0)
+    word = "fitted" if panel.calibration else "predicted"
+    axes.plot(frame["x"], frame["predicted"] * factor, color=panel.colour, linewidth=2.2, label=word)
     axes.plot(frame["x"], frame["measured"] * factor, color=MEASURED, marker="o", markersize=5, linestyle="none", label="measured")
     axes.set_title(panel.title, loc="left", color=panel.colour)
     axes.legend(loc="lower right")

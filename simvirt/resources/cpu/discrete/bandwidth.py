@@ -102,6 +102,8 @@ class Bandwidth:
         """Give a processor a slice, and what it owes, as far as the pool goes. Whether it has any time then."""
         if self._period.due == inf:
             self._start(now)
+        elif self.next_period - now < NANOSECOND:
+            self._refill()  # the period ends at this instant
         amount_s = min(self.pool_s, self.rules.slice_s - local.remaining_s)
         if amount_s > 0.0:
             self.pool_s -= amount_s

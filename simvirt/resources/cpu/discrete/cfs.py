@@ -122,7 +122,7 @@ class _Queue(AbstractFairQueue):
             return current
         return first
 
-    def advance(self, entity: Entity, elapsed_s: float) -> bool:
+    def advance(self, entity: Entity, elapsed_s: float, now: float) -> bool:
         entity.vruntime += elapsed_s * (UNIT_WEIGHT / entity.weight)
         self._raise_floor()
         return False

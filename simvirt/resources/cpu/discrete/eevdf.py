@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from math import inf
+from math import ceil, floor, inf
 from typing import final
 
-from simvirt.resources.cpu.discrete.contract import NANOSECOND, UNIT_WEIGHT
+from simvirt.resources.cpu.discrete.contract import NANOSECOND, UNIT_WEIGHT, next_tick
 from simvirt.resources.cpu.discrete.hierarchy import (
     AbstractFairQueue,
     AbstractFairRules,
@@ -47,8 +47,7 @@ class EarliestEligibleDeadline(AbstractFairRules):
 
     def queue_maker(self, processors: int) -> QueueMaker:
         slice_s = self.base_slice_s * scale_by_processors(processors)
-        most_lag_s = max(2.0 * slice_s, 1.0 / self.hz)
-        return lambda group, owner: _Queue(group, owner, slice_s, most_lag_s, run_to_parity=self.run_to_parity)
+        return lambda group, owner: _Queue(group, owner, slice_s, self.hz, run_to_parity=self.run_to_parity)
 
     def problems(self) -> list[str]:
         found = AbstractFairRules.problems(self)
@@ -59,12 +58,13 @@ class EarliestEligibleDeadline(AbstractFairRules):
 class _Queue(AbstractFairQueue):
     """Entities in order of deadline, as far as they are eligible."""
 
-    __slots__ = ("_base", "_eligible", "_later", "_most_lag_s", "_moment", "_run_to_parity", "_slice_s")
+    __slots__ = ("_base", "_eligible", "_hz", "_later", "_most_lag_s", "_moment", "_run_to_parity", "_slice_s")
 
-    def __init__(self, group: FairGroup, owner: Entity | None, slice_s: float, most_lag_s: float, *, run_to_parity: bool) -> None:
+    def __init__(self, group: FairGroup, owner: Entity | None, slice_s: float, hz: float, *, run_to_parity: bool) -> None:
         super().__init__(group, owner)
+        self._hz = hz
         self._slice_s = slice_s
-        self._most_lag_s = most_lag_s
+        self._most_lag_s = max(2.0 * slice_s, 1.0 / hz)
         self._run_to_parity = run_to_parity
         self._base = 0.0
         self._moment = 0.0
@@ -148,17 +148,31 @@ class _Queue(AbstractFairQueue):
             heappop(later)
         return later[0][2] if later else self.current
 
-    def advance(self, entity: Entity, elapsed_s: float) -> bool:
-        entity.vruntime += elapsed_s * (UNIT_WEIGHT / entity.weight)
+    def advance(self, entity: Entity, elapsed_s: float, now: float) -> bool:
+        pace = UNIT_WEIGHT / entity.weight
+        entity.vruntime += elapsed_s * pace
         self._moment += elapsed_s * UNIT_WEIGHT
         if self._moment > self.load:  # V is more than 1 s past the base
-            passed = self._moment / self.load
-            self._base += passed
+            self._base += self._moment / self.load
             self._moment = 0.0
-        if (entity.vruntime - entity.deadline) * (entity.weight / UNIT_WEIGHT) < -NANOSECOND:
+        over_s = (entity.vruntime - entity.deadline) / pace
+        if over_s < -NANOSECOND:
             return False
-        entity.deadline = entity.vruntime + self._slice_s * (UNIT_WEIGHT / entity.weight)
+        since_tick_s = self._since_renewal_s(now, over_s)
+        entity.deadline = entity.vruntime + (self._slice_s - since_tick_s) * pace
         return self.count > 1
+
+    def _since_renewal_s(self, now: float, over_s: float) -> float:
+        """How long ago a tick last began a new slice, when the one under way was over `over_s` ago; 0 if now is the first occasion.
+
+        Nobody looked at those ticks, since nobody waited.
+        """
+        hz, ended = self._hz, now - over_s
+        first = next_tick(ended - NANOSECOND, ended - NANOSECOND, hz)
+        if first > now:
+            return 0.0
+        ticks_per_slice = ceil(self._slice_s * hz - 1e-6)
+        return now - first - floor((now - first) * hz / ticks_per_slice + 1e-6) * ticks_per_slice / hz
 
     def preempts(self, entity: Entity) -> bool:
         return self.choose() is entity

@@ -135,8 +135,8 @@ class AbstractFairQueue(ABC):
         """The entity to run next: the current one, or one that waits."""
 
     @abstractmethod
-    def advance(self, entity: Entity, elapsed_s: float) -> bool:
-        """The current entity has run. Whether the choice must be made anew."""
+    def advance(self, entity: Entity, elapsed_s: float, now: float) -> bool:
+        """The current entity has run until now. Whether the choice must be made anew."""
 
     @abstractmethod
     def preempts(self, entity: Entity) -> bool:
@@ -344,7 +344,7 @@ class FairRunQueue(AbstractRunQueue):
         queue = self.root
         while (entity := queue.current) is not None:
             entity.ran_s += elapsed_s
-            if queue.advance(entity, elapsed_s):
+            if queue.advance(entity, elapsed_s, now):
                 again = True
             if entity.mine is None:
                 break
