@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from simvirt.demand import AddressSpaceSwitch, Compute, FreshPage, Interrupt, KernelEntry, Operation, PageTableUpdate, Privileged
@@ -18,7 +18,8 @@ class Paging:
     """What address translation costs beyond a real machine's.
 
     Nested paging pays walks and first touches; shadow paging and paravirtual page tables pay updates, switches and faults instead. The mode
-    is nothing but which of these are zero.
+    is nothing but which of these are zero. A walk is paid once, however many hypervisors stand on each other: they merge their tables
+    into one (multi-dimensional paging, Ben-Yehuda et al., OSDI 2010).
     """
 
     nested_walk_s: Cost
@@ -71,7 +72,8 @@ class VirtualCpu:
             case Compute(cpu_s=cpu_s, float_s=float_s, tlb_misses=misses):
                 walk = Charge(cause="nested_walk", amount=misses * paging.nested_walk_s)
                 slowed_s = (cpu_s - float_s) * (self.integer_factor.si - 1.0) + float_s * (self.float_factor.si - 1.0)
-                return (*charges(walk, Charge(cause="emulation", amount=slowed_s)), operation)
+                walked = replace(operation, tlb_misses=0.0) if paging.nested_walk_s.si else operation
+                return (*charges(walk, Charge(cause="emulation", amount=slowed_s)), walked)
             case Privileged(count=count):
                 return self.exits("vm_exit", count)
             case Interrupt(count=count):
