@@ -116,7 +116,7 @@ def test_only_what_the_layer_below_offers_is_asked_of_it(kind: type[AbstractLaye
 @few
 @seeds
 def test_instructions_reach_the_machine(kind: type[AbstractLayer], seed: int) -> None:
-    """No layer makes a program's own instructions vanish, or do anything but pass through it; a page walk that is paid is not paid again."""
+    """No layer makes a program's own instructions vanish, or does more than pass through it; a paid page walk is not paid again."""
     rng = random.Random(seed)
     layer = layer_of(kind, rng)
     compute = random_operation(Compute, rng)

@@ -107,7 +107,7 @@ def _still_awake(stack: Stack, before: Step | None, step: Step) -> Step:
     idle = tuple((processors, amounts) for processors, amounts in step.idle if processors not in awake)
     same_kernel = stack.scheduled_by(before.context) == stack.scheduled_by(step.context)
     same_core = same_kernel and before.context.place is Place.INTERRUPT
-    return replace(step, idle=idle, may_wake_core=bool(idle) if step.idle else not same_core)
+    return replace(step, idle=idle, may_wake_core=not same_core and (bool(idle) or not step.idle))
 
 
 def _executor(folded: FoldedCharge) -> tuple[Resource, Context]:
