@@ -1,6 +1,6 @@
 """Finds profiles, builds what they describe, and refuses what has no evidence.
 
-A profile is a TOML file in one of five folders: `references`, `hardware`, `layers`, `platforms`, `workloads`. A user's own folder with
+A profile is a TOML file in one of six folders: `references`, `hardware`, `layers`, `platforms`, `schedulers`, `workloads`. A user's own folder with
 the same layout adds to the built-in ones; a profile of the same name takes its place.
 """
 
@@ -19,7 +19,8 @@ from simvirt.evidence import Cost, Reference
 from simvirt.layers.contract import AbstractLayer, costs_of, map_costs
 from simvirt.layers.hardware import Hardware
 from simvirt.layers.stack import Stack
-from simvirt.profile_reader import Platform, bad_overrides, build_layer, build_platform, build_workload, override_amounts
+from simvirt.profile_reader import Platform, bad_overrides, build_layer, build_platform, build_scheduling, build_workload, override_amounts
+from simvirt.resources.cpu.scheduling import Scheduling
 from simvirt.workloads.profile import Workload
 
 __all__ = ["Catalog", "Overrides", "Platform"]
@@ -90,6 +91,11 @@ class Catalog:
         mine = {path: wanted for path, wanted in (overrides or {}).items() if path.startswith(f"{name}.")}
         return build_workload(name, override_amounts(table, name, mine), self.references)
 
+    def scheduling(self, name: str, overrides: Overrides | None = None) -> Scheduling:
+        """A CPU scheduler by name. An override names a parameter as `scheduler.parameter`; those of other things are left alone."""
+        mine = {path: wanted for path, wanted in (overrides or {}).items() if path.startswith(f"{name}.")}
+        return build_scheduling(name, self._inherited("schedulers", name), self.references, mine)
+
     def stack(self, platform: str, machine: str | None = None, overrides: Overrides | None = None) -> Stack:
         """The layers of a platform on a machine, costs resolved for its clock.
 
@@ -115,7 +121,7 @@ class Catalog:
     def _read(self, kind: str, name: str) -> dict[str, Any]:
         files = self._files(kind)
         if name not in files:
-            word = {"hardware": "machine", "layers": "layer", "platforms": "platform", "workloads": "workload"}.get(kind, kind)
+            word = {"hardware": "machine", "layers": "layer", "platforms": "platform", "workloads": "workload", "schedulers": "scheduler"}.get(kind, kind)
             raise CatalogError([f"{word} {name!r} is unknown; {nearest(name, files)}"])
         try:
             return tomllib.loads(files[name].read_text(encoding="utf-8"))

@@ -153,7 +153,7 @@ _SUFFIXES: Final = (
     ("_s_per_byte", ("time_per_byte", "cycles_per_byte")),
     ("_bytes_per_s", ("bandwidth",)),
     ("_per_s", ("rate",)),
-    ("_hz", ("frequency",)),
+    ("hz", ("frequency",)),
     ("_bytes", ("size",)),
     ("_s", ("time", "cycles")),
     ("_w", ("power",)),

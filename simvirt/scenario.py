@@ -73,6 +73,10 @@ class Scenario(_Description):
     """A hardware profile; the platform's own unless given."""
     tenants: Annotated[tuple[Tenants, ...], Field(min_length=1)]
     run: Run = Run()
+    scheduler: str = "fluid"
+    """How the machine's cores are shared: a profile of a CPU scheduler."""
+    guest_scheduler: str | None = None
+    """How virtual machines share theirs inside; as the machine unless given."""
     override: dict[str, float | Literal["low", "high"]] = {}
     """Numbers set by hand: `layer.field` or `workload.request.operation.field` → value in its own unit, or an end of its range."""
 
@@ -84,10 +88,15 @@ class Scenario(_Description):
             raise ValueError(f"tenants {', '.join(twice)}: named twice; give each group a name of its own")
         return self
 
+    @property
+    def schedulers(self) -> tuple[str, str]:
+        """Of the machine, and of virtual machines."""
+        return self.scheduler, self.guest_scheduler or self.scheduler
+
     def layer_overrides(self) -> Overrides:
-        """The overrides that are not for one of its workloads."""
-        workloads = tuple(f"{group.workload}." for group in self.tenants)
-        return {path: wanted for path, wanted in self.override.items() if not path.startswith(workloads)}
+        """The overrides that are for none of its workloads and schedulers."""
+        others = (*(f"{group.workload}." for group in self.tenants), *(f"{name}." for name in self.schedulers))
+        return {path: wanted for path, wanted in self.override.items() if not path.startswith(others)}
 
     def digest(self) -> str:
         """A fingerprint of everything that it says."""
@@ -211,6 +220,7 @@ def _entries_beside(place: tuple[int | str, ...]) -> Iterable[str]:
 def _unknown_names(document: Mapping[str, Any], catalog: Catalog) -> list[str]:
     """Names of profiles that the catalog does not have, in a document that may have other mistakes too."""
     wanted = [("platform", "platforms", document.get("platform")), ("machine", "hardware", document.get("machine"))]
+    wanted += [(key, "schedulers", document.get(key)) for key in ("scheduler", "guest_scheduler")]
     groups = document.get("tenants")
     if isinstance(groups, list | tuple):
         wanted += [(f"tenants.{i}.workload", "workloads", g.get("workload")) for i, g in enumerate(groups) if isinstance(g, Mapping)]
@@ -227,7 +237,19 @@ def _misfits(scenario: Scenario, catalog: Catalog) -> list[str]:
     except (CatalogError, StackError) as error:
         return list(error.problems)
     groups = enumerate(scenario.tenants)
-    return [problem for i, group in groups for problem in _tenant_misfits(f"tenants.{i}", group, stack, catalog, scenario.override)]
+    problems = [p for i, group in groups for p in _tenant_misfits(f"tenants.{i}", group, stack, catalog, scenario.override)]
+    return problems + _scheduler_misfits(scenario, catalog)
+
+
+def _scheduler_misfits(scenario: Scenario, catalog: Catalog) -> list[str]:
+    try:
+        machine, guests = (catalog.scheduling(name, scenario.override) for name in scenario.schedulers)
+    except CatalogError as error:
+        return list(error.problems)
+    if (machine.rules is None) is (guests.rules is None):
+        return []
+    mixed = f"guest_scheduler: {guests.name!r} in virtual machines on {machine.name!r}"
+    return [f"{mixed}; fluid sharing and rules do not mix, choose both fluid or both by rules"]
 
 
 def _tenant_misfits(path: str, group: Tenants, stack: Stack, catalog: Catalog, overrides: Overrides) -> list[str]:

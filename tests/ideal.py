@@ -27,6 +27,7 @@ from simvirt.layers.operating_system import OperatingSystem
 from simvirt.layers.sandbox import Sandbox
 from simvirt.layers.stack import FoldedCharge, Stack
 from simvirt.profile_reader import Platform
+from simvirt.resources.cpu.scheduling import Scheduling
 from simvirt.scenario import Run, Scenario, Tenants
 from simvirt.workloads.distributions import Constant, Distribution
 from simvirt.workloads.profile import RequestClass, Workload
@@ -136,7 +137,7 @@ class IdealCatalog(Catalog):
         self._shared = layers[shared].name
 
     def names(self, kind: str) -> tuple[str, ...]:
-        known = {"platforms": ("ideal",), "hardware": ("machine",), "workloads": tuple(self._workloads)}
+        known = {"platforms": ("ideal",), "hardware": ("machine",), "schedulers": ("fluid",), "workloads": tuple(self._workloads)}
         return known.get(kind, tuple(layer.name for layer in self._layers))
 
     def platform(self, name: str) -> Platform:
@@ -145,6 +146,9 @@ class IdealCatalog(Catalog):
 
     def workload(self, name: str, overrides: Overrides | None = None) -> Workload:
         return self._workloads[name]
+
+    def scheduling(self, name: str, overrides: Overrides | None = None) -> Scheduling:
+        return Catalog.builtin().scheduling(name, overrides)
 
     def stack(self, platform: str, machine: str | None = None, overrides: Overrides | None = None) -> Stack:
         return Stack(tuple(layer.on(self._layers[0].clock_hz.si) for layer in self._layers))  # type: ignore[attr-defined]

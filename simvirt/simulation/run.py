@@ -10,9 +10,9 @@ from simvirt.layers.hardware import Hardware
 from simvirt.layers.path import plan_path
 from simvirt.layers.stack import Stack
 from simvirt.randomness import Streams
-from simvirt.resources.cpu.contract import AbstractGroup
-from simvirt.resources.cpu.fluid import FluidScheduler
+from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler
 from simvirt.resources.cpu.idle import IdleLadder
+from simvirt.resources.cpu.scheduling import make_scheduler
 from simvirt.resources.disk import Disk
 from simvirt.resources.nic import Nic
 from simvirt.scenario import Scenario, Tenants, check_scenario, host_stack
@@ -41,7 +41,9 @@ class Simulation:
         platform = catalog.platform(scenario.platform)
         self._stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides())
         self.engine = Engine()
-        self.host = _host(self.engine, self._stack.hardware)
+        schedulings = [catalog.scheduling(name, scenario.override) for name in scenario.schedulers]
+        scheduler = make_scheduler(self.engine, int(self._stack.hardware.cores.si), *schedulings)
+        self.host = _host(self.engine, self._stack.hardware, scheduler)
         shared_level = 1 + platform.layers.index(platform.shared)
         self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, shared_level)
         self._streams = Streams(scenario.run.seed, replication)
@@ -112,7 +114,7 @@ class Simulation:
         return sorted(found, key=lambda account: account.name)
 
 
-def _host(engine: Engine, machine: Hardware) -> Host:
+def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler) -> Host:
     idle = machine.idle
     states = [
         (0.0, idle.shallow_exit_s.si),
@@ -121,7 +123,7 @@ def _host(engine: Engine, machine: Hardware) -> Host:
     ]
     return Host(
         engine=engine,
-        scheduler=FluidScheduler(engine, int(machine.cores.si)),
+        scheduler=scheduler,
         nic=Nic(engine, machine.nic.bandwidth_bytes_per_s.si, machine.nic.packet_rate_per_s.si),
         disk=Disk(engine, int(machine.disk.channels.si)),
         disk_bus=Disk(engine, 1),
