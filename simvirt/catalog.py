@@ -1,7 +1,7 @@
 """Finds profiles, builds what they describe, and refuses what has no evidence.
 
-A profile is a TOML file in one of six folders: `references`, `hardware`, `layers`, `platforms`, `schedulers`, `workloads`. A user's own folder with
-the same layout adds to the built-in ones; a profile of the same name takes its place.
+A profile is a TOML file in one of six folders: `references`, `hardware`, `layers`, `platforms`, `schedulers`, `workloads`. A user's own
+folder with the same layout adds to the built-in ones; a profile of the same name takes its place.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from simvirt.errors import CatalogError, nearest
 from simvirt.evidence import Cost, Reference
 from simvirt.layers.contract import AbstractLayer, costs_of, map_costs
 from simvirt.layers.hardware import Hardware
 from simvirt.layers.stack import Stack
-from simvirt.profile_reader import Platform, bad_overrides, build_layer, build_platform, build_scheduling, build_workload, override_amounts
-from simvirt.resources.cpu.scheduling import Scheduling
+from simvirt.profile_reader import Platform, bad_overrides, build_layer, build_platform, build_workload, override_amounts
 from simvirt.workloads.profile import Workload
+
+if TYPE_CHECKING:
+    from simvirt.resources.cpu.scheduling import Scheduling
 
 __all__ = ["Catalog", "Overrides", "Platform"]
 
@@ -93,6 +95,8 @@ class Catalog:
 
     def scheduling(self, name: str, overrides: Overrides | None = None) -> Scheduling:
         """A CPU scheduler by name. An override names a parameter as `scheduler.parameter`; those of other things are left alone."""
+        from simvirt.scheduler_reader import build_scheduling  # noqa: PLC0415 - loads the engine, which listing profiles does not need
+
         mine = {path: wanted for path, wanted in (overrides or {}).items() if path.startswith(f"{name}.")}
         return build_scheduling(name, self._inherited("schedulers", name), self.references, mine)
 
@@ -121,7 +125,7 @@ class Catalog:
     def _read(self, kind: str, name: str) -> dict[str, Any]:
         files = self._files(kind)
         if name not in files:
-            word = {"hardware": "machine", "layers": "layer", "platforms": "platform", "workloads": "workload", "schedulers": "scheduler"}.get(kind, kind)
+            word = _WORDS.get(kind, kind)
             raise CatalogError([f"{word} {name!r} is unknown; {nearest(name, files)}"])
         try:
             return tomllib.loads(files[name].read_text(encoding="utf-8"))
@@ -137,6 +141,10 @@ class Catalog:
         own = self._read(kind, name)
         parent = own.pop("extends", None)
         return own if parent is None else _merged(self._inherited(kind, parent, (*heirs, name)), own)
+
+
+_WORDS: Final = {"hardware": "machine", "layers": "layer", "platforms": "platform", "schedulers": "scheduler", "workloads": "workload"}
+"""What one profile of a folder is called."""
 
 
 def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

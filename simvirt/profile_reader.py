@@ -20,7 +20,6 @@ from simvirt.demand import Compute, Demand, Interface, Operation, OsOperation, R
 from simvirt.errors import CatalogError, nearest
 from simvirt.evidence import Cost, Grade, Reference, dimension_of_field, dimension_of_unit
 from simvirt.layers.contract import AbstractLayer
-from simvirt.resources.cpu.scheduling import Scheduling, kinds_of_rules
 from simvirt.workloads.distributions import Distribution
 from simvirt.workloads.profile import RequestClass, Workload
 
@@ -28,9 +27,9 @@ __all__ = [
     "REFERENCE_CLOCK_HZ",
     "Platform",
     "bad_overrides",
+    "build_cost",
     "build_layer",
     "build_platform",
-    "build_scheduling",
     "build_workload",
     "override_amounts",
 ]
@@ -95,7 +94,7 @@ def _build_part(cls: type[T], plain: Table, costs: Table, path: str, references:
     for field in declared:
         hint = hints[field]
         if hint is Cost:
-            cost = _build_cost(costs.get(field), field, f"{path}.{field}", references, problems)
+            cost = build_cost(costs.get(field), field, f"{path}.{field}", references, problems)
             if cost is not None:
                 values[field] = cost
         elif isinstance(hint, type) and is_dataclass(hint) and hint is not Interface:
@@ -136,7 +135,7 @@ _COST_KEYS: Final = {f.name for f in fields(Cost)} - {"path"}
 _COST_NUMBERS: Final = {"value", "low", "high", "clock_hz"}
 
 
-def _build_cost(entry: Any, field: str, path: str, references: Mapping[str, Reference], problems: Problems) -> Cost | None:
+def build_cost(entry: Any, field: str, path: str, references: Mapping[str, Reference], problems: Problems) -> Cost | None:
     if not isinstance(entry, dict):
         problems.append(f"{path}: no cost given; write value, unit, low, high, source, where and grade")
         return None
@@ -166,80 +165,6 @@ def _build_cost(entry: Any, field: str, path: str, references: Mapping[str, Refe
         problems.append(f"{path}.source: {cost.source!r} is not in the references; {nearest(cost.source, references)}")
         return None
     return cost
-
-
-FLUID: Final = "fluid"
-"""What a profile of a scheduler without rules says in place of them."""
-
-
-def build_scheduling(
-    name: str, table: dict[str, Any], references: Mapping[str, Reference], overrides: Mapping[str, float | str] | None = None
-) -> Scheduling:
-    """A scheduler: every parameter of its rules is a number with evidence; overrides name them as `scheduler.parameter`."""
-    path = f"schedulers/{name}"
-    kinds = kinds_of_rules()
-    rules = table.pop("rules", None)
-    summary = str(table.pop("summary", ""))
-    if rules == FLUID:
-        return Scheduling(name=name, summary=summary, rules=None)
-    if rules not in kinds:
-        raise CatalogError([f"{path}.rules: {rules!r} is unknown; {nearest(str(rules), (*kinds, FLUID))}"])
-    problems: Problems = bad_overrides(overrides or {})
-    costs = table.pop("cost", {})
-    wanted = {key.removeprefix(f"{name}."): value for key, value in (overrides or {}).items()}
-    evidence: list[tuple[str, Cost]] = []
-    built = _build_rules(kinds[rules], table, costs, path, references, problems, wanted, evidence)
-    unknown = sorted(wanted.keys() - {field for field, _ in evidence})
-    problems += [f"override.{name}.{field}: no such parameter; {nearest(field, [f for f, _ in evidence])}" for field in unknown]
-    if problems:
-        raise CatalogError(problems)
-    return Scheduling(name=name, summary=summary, rules=built, evidence=tuple(evidence))
-
-
-def _build_rules(
-    cls: type[T],
-    plain: Table,
-    costs: Table,
-    path: str,
-    references: Mapping[str, Reference],
-    problems: Problems,
-    wanted: Mapping[str, float | str],
-    evidence: list[tuple[str, Cost]],
-    prefix: str = "",
-) -> Any:
-    """Build rules, or a part of them: numbers come from costs, choices from plain entries."""
-    hints = get_type_hints(cls)
-    values: dict[str, Any] = {}
-    before = len(problems)
-    declared = [f.name for f in fields(cls)]  # type: ignore[arg-type]
-    for field in declared:
-        hint, place = hints[field], f"{path}.{field}"
-        if hint is float:
-            cost = _build_cost(costs.get(field), field, place, references, problems)
-            if cost is not None:
-                cost = _overridden(cost, wanted.get(prefix + field))
-                evidence.append((prefix + field, cost))
-                values[field] = cost.si
-        elif isinstance(hint, type) and is_dataclass(hint):
-            values[field] = _build_rules(hint, {}, costs.get(field, {}), place, references, problems, wanted, evidence, f"{prefix}{field}.")
-        elif field in plain:
-            values[field] = plain[field]
-        else:
-            problems.append(f"{place}: missing; give it a value")
-    problems += [f"{path}.{key}: not a parameter; {nearest(key, declared)}" for key in sorted({*plain, *costs} - {*declared})]
-    if len(problems) > before:
-        return None
-    try:
-        return cls(**values)
-    except ValueError as error:
-        problems.append(f"{path}: {error}")
-        return None
-
-
-def _overridden(cost: Cost, wanted: float | str | None) -> Cost:
-    if wanted is None:
-        return cost
-    return cost.overridden(wanted) if not isinstance(wanted, str) else cost.at("low" if wanted == "low" else "high")
 
 
 _PLATFORM_KEYS: Final = {f.name for f in fields(Platform)} - {"name"}
@@ -369,7 +294,7 @@ def _build_operation(
         return None
     names = [f.name for f in fields(known[word])]
     problems += [f"{path}.{key}: not an amount of {word}; {nearest(key, names)}" for key in table if key not in (*names, "do")]
-    costs = [(n, _build_cost(table[n], n, f"{path}.{n}", references, problems)) for n in names if n in table]
+    costs = [(n, build_cost(table[n], n, f"{path}.{n}", references, problems)) for n in names if n in table]
     known_costs = [(n, cost.on(REFERENCE_CLOCK_HZ)) for n, cost in costs if cost is not None]
     return known[word](**{n: cost.si for n, cost in known_costs}), known_costs
 
