@@ -42,13 +42,16 @@ def test_a_hog_runs_for_its_quota_and_waits_for_the_period() -> None:
     assert a.group.counters().throttled_usec == pytest.approx(2 * 90e3)
 
 
-@pytest.mark.parametrize(("cap_cores", "first_ms", "until_ms", "expected"), [(0.1, 50, 19_950, (199, 199)), (0.5, 60, 19_850, (1, 198)), (1.0, 50, 19_850, (0, 198))])
+@pytest.mark.parametrize(
+    ("cap_cores", "first_ms", "until_ms", "expected"),
+    [(0.1, 50, 19_950, (199, 199)), (0.5, 60, 19_850, (1, 198)), (1.0, 50, 19_850, (0, 198))],
+)
 def test_half_time_work_under_three_quotas(cap_cores: float, first_ms: float, until_ms: float, expected: tuple[int, int]) -> None:
     """50 on, 50 off.
 
-    Quota 10: 50 take the 10 of each of five periods, 0-10, 100-110 ... 400-410; asleep until 460, awake in a period without quota, throttled until 500. Every
-    period ends throttled. Quota 50: the first burst is 60, so 10 are put off to 100-110: one period throttled. From then on it works at 0-10 and 60-100 of each
-    period, all of the 50 and no more. Quota 100: never.
+    Quota 10: 50 take the 10 of each of five periods, 0-10, 100-110 ... 400-410; asleep until 460, awake in a period without quota,
+    throttled until 500. Every period ends throttled. Quota 50: the first burst is 60, so 10 are put off to 100-110: one period throttled.
+    From then on it works at 0-10 and 60-100 of each period, all of the 50 and no more. Quota 100: never.
     """
     line = Timeline(RULES)
     task = line.task("a", capped(cap_cores))
@@ -58,7 +61,8 @@ def test_half_time_work_under_three_quotas(cap_cores: float, first_ms: float, un
 
 
 def test_an_overrun_is_paid_back() -> None:
-    """250 Hz, quota 10. Tick 8 finds 5 used up and 3 more: 5 more are lent, 2 are left. Tick 12 finds -2 and an empty pool: throttled after 12.
+    """250 Hz, quota 10. Tick 8 finds 5 used up and 3 more: 5 more are lent, 2 are left. Tick 12 finds -2 and an empty pool: throttled after
+    12.
 
     At 100 the debt of 2 is paid, 8 are left: 100-108, in all 20 for two periods.
     """
@@ -70,7 +74,8 @@ def test_an_overrun_is_paid_back() -> None:
 def test_several_threads_eat_one_quota() -> None:
     """Four cores, quota 20: each thread takes a slice of 5 and is throttled at 5, whatever the others do: 4 * 95 of waiting per period.
 
-    At 100 each gets a nanosecond, runs, and owes 1 when tick 101 finds it. Three take the 5 of a slice and what they owe, 6; for the last 2 are left.
+    At 100 each gets a nanosecond, runs, and owes 1 when tick 101 finds it. Three take the 5 of a slice and what they owe, 6; for the last 2
+    are left.
     """
     line = Timeline(RULES, cores=4)
     group = line.cpu.group("g", capped(0.2))
@@ -97,10 +102,11 @@ def test_what_a_sleeper_leaves_goes_back_to_the_pool() -> None:
 
 
 def test_throttled_threads_get_what_sleepers_leave_a_little_later() -> None:
-    """Four cores, quota 20. a and b take 5 each at 0, c and d at 4; at 5 a and b are throttled. c and d sleep at 5.2 with 3.8 left and keep 1: 2 * 2.8 go back.
+    """Four cores, quota 20. a and b take 5 each at 0, c and d at 4; at 5 a and b are throttled. c and d sleep at 5.2 with 3.8 left and keep
+    1: 2 * 2.8 go back.
 
-    These are more than a slice, so 5 later, at 10.2, a and b may go on. Tick 11: both owe 0.8. a gets all 5.6 and has 4.8 left; b is throttled, after
-    5.8. Tick 16 finds that a has used them and 0.2 more: throttled, after 5 + 5.8.
+    These are more than a slice, so 5 later, at 10.2, a and b may go on. Tick 11: both owe 0.8. a gets all 5.6 and has 4.8 left; b is
+    throttled, after 5.8. Tick 16 finds that a has used them and 0.2 more: throttled, after 5 + 5.8.
     """
     line = Timeline(RULES, cores=4)
     group = line.cpu.group("g", capped(0.2))
@@ -114,14 +120,29 @@ def test_throttled_threads_get_what_sleepers_leave_a_little_later() -> None:
 
 
 def test_what_is_not_used_may_be_carried_over_as_burst() -> None:
-    """Quota 10, slices of 1. After 2 of work the processor has taken 3 and keeps 1 (no more than 1 stays), the pool has 7. At 100 it is filled to 7 + 10, but no
-    further than 10 and the burst of 5: so 1 + 15 in the second period, without burst 1 + 10.
+    """Quota 10, slices of 1. After 2 of work the processor has taken 3 and keeps 1 (no more than 1 stays), the pool has 7. At 100 it is
+    filled to 7 + 10, but no further than 10 and the burst of 5: so 1 + 15 in the second period, without burst 1 + 10.
     """
     for burst_s, expected in ((0.005, 16.0), (0.0, 11.0)):
         line = Timeline(CompletelyFair(hz=1000, quota=QuotaRules(burst_s=burst_s, slice_s=0.001)))
         a = line.task("a", capped(0.1)).wakes((0.0, 2.0), (110.0, 1e9))
         line.engine.run(0.199)
         assert each([a]) == pytest.approx([2.0 + expected])
+
+
+def test_whoever_comes_back_is_taken_by_an_idle_core_within_a_tick() -> None:
+    """Two cores, slices of 6: h and a (quota 10) take turns of 7 on core 0, c has core 1 until 50. a runs 7-14 and 21-24. At 100 it is back
+    behind h; tick 101 finds core 1 idle.
+    """
+    line = Timeline(RULES, cores=2)
+    line.task("h").hog()
+    line.task("c").wakes((0.0, 50.0))
+    a = line.task("a", capped(0.1)).hog()
+    had = []
+    for time in (7.0, 14.0, 21.0, 24.0, 101.0, 102.0, 111.0, 199.0):
+        line.engine.run(time / 1e3)
+        had.append(round(each([a])[0], 6))
+    assert had == [0.0, 7.0, 7.0, 10.0, 10.0, 11.0, 20.0, 20.0]
 
 
 def test_a_throttled_group_leaves_the_core_to_others_and_comes_back() -> None:

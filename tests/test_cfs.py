@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from benchmarks.shared_core import measure
 from timeline import Timeline, each
 
 from simvirt.resources.cpu.contract import Share
@@ -32,7 +33,9 @@ def test_four_hogs_have_shorter_slices() -> None:
 
 
 def test_a_slice_is_at_least_the_minimum_granularity() -> None:
-    """12 hogs: the period is 12 * 0.75 = 9, not 6, so a slice is 0.75. At 4000 Hz a tick finds more than 0.75 after 1.0, with 6 / 12 = 0.5 after 0.75."""
+    """12 hogs: the period is 12 * 0.75 = 9, not 6, so a slice is 0.75. At 4000 Hz a tick finds more than 0.75 after 1.0, with 6 / 12 = 0.5
+    after 0.75.
+    """
     line = Timeline(CompletelyFair(hz=4000))
     for name in "abcdefghijkl":
         line.task(name).hog()
@@ -64,9 +67,9 @@ def test_a_sleeper_preempts_at_once() -> None:
 
 
 def test_whoever_has_slept_too_little_does_not_preempt() -> None:
-    """As before, but b runs for 3.25 at 10.5: from v = 4.5 to 7.75. Tick 13: ran 2.5. It is done at 13.75, before it has run for more than its slice of 3
-    at a tick. It wakes at 14.5: a went from 7.5 to 8.25; b stays at 7.75 (> 8.25 - 3); 0.5 < 1: no. a was chosen at 13.75: tick 17 finds
-    3.25 > 3. b is done at 17.25.
+    """As before, but b runs for 3.25 at 10.5: from v = 4.5 to 7.75. Tick 13: ran 2.5. It is done at 13.75, before it has run for more than
+    its slice of 3 at a tick. It wakes at 14.5: a went from 7.5 to 8.25; b stays at 7.75 (> 8.25 - 3); 0.5 < 1: no. a was chosen at 13.75:
+    tick 17 finds 3.25 > 3. b is done at 17.25.
     """
     line = Timeline(RULES)
     line.task("a").hog()
@@ -78,9 +81,9 @@ def test_whoever_has_slept_too_little_does_not_preempt() -> None:
 def test_a_light_group_never_preempts_but_a_tick_lets_it_in() -> None:
     """Weight 2: v grows by 512 per ms, and the wake-up granularity is 1 * 512. b, woken at 10.5, is placed at most 3 behind: no.
 
-    Slice 6 * 2/4 = 3; tick 11 finds that a ran for 11. b is done at 11.25. It wakes at 11.5: tick 12 finds that a ran for 0.75, no less than
-    the minimum, and is ahead by 0.75 * 512 and more: done at 12.25. It wakes at 12.75; a, chosen at 12.25, has run for 0.75 at 13: done at 13.5 when the
-    burst is 0.5. At 14 a has run for 0.5 < 0.75 when b, awake since 13.75, looks on: b waits for tick 15.
+    Slice 6 * 2/4 = 3; tick 11 finds that a ran for 11. b is done at 11.25. It wakes at 11.5: tick 12 finds that a ran for 0.75, no less
+    than the minimum, and is ahead by 0.75 * 512 and more: done at 12.25. It wakes at 12.75; a, chosen at 12.25, has run for 0.75 at 13:
+    done at 13.5 when the burst is 0.5. At 14 a has run for 0.5 < 0.75 when b, awake since 13.75, looks on: b waits for tick 15.
     """
     line = Timeline(RULES)
     line.task("a", LIGHT).hog()
@@ -92,10 +95,10 @@ def test_a_light_group_never_preempts_but_a_tick_lets_it_in() -> None:
 def test_the_granularity_is_compared_where_the_hierarchies_meet() -> None:
     """A thread of normal weight in a light group is light against those outside, and normal against its siblings.
 
-    b is alone in its group g (weight 2) when it wakes at 10.5: no preemption of a (weight 2, v = A then, g = A - 3); tick 11 lets it in, with a at
-    A + 256. c wakes inside g at 11.5 while b runs. b came into the empty queue of g at -3 and has -2.5 now, the minimum is 0: c comes at -3, and
-    0.5 < 1: no. b is done at 12. The choice begins at the root: g = A - 3 + 512 = A + 509, so it is a's turn. At tick 13 a = A + 768 is ahead by
-    259 > 3: c is done at 14.
+    b is alone in its group g (weight 2) when it wakes at 10.5: no preemption of a (weight 2, v = A then, g = A - 3); tick 11 lets it in,
+    with a at A + 256. c wakes inside g at 11.5 while b runs. b came into the empty queue of g at -3 and has -2.5 now, the minimum is 0: c
+    comes at -3, and 0.5 < 1: no. b is done at 12. The choice begins at the root: g = A - 3 + 512 = A + 509, so it is a's turn. At tick 13 a
+    = A + 768 is ahead by 259 > 3: c is done at 14.
     """
     line = Timeline(RULES)
     line.task("a", LIGHT).hog()
@@ -126,7 +129,9 @@ def test_latencies_grow_with_the_number_of_processors() -> None:
 
 
 def test_a_core_that_falls_idle_takes_the_waiting_task() -> None:
-    """Two cores: slices of 6. a and c are on core 0, b on core 1. a until tick 8 of 250 Hz. c runs from 8 on. b is done at 10: core 1 takes a, which has 2 left."""
+    """Two cores: slices of 6. a and c are on core 0, b on core 1. a until tick 8 of 250 Hz. c runs from 8 on. b is done at 10: core 1 takes
+    a, which has 2 left.
+    """
     line = Timeline(CompletelyFair(), cores=2)
     for name, length in (("a", 10.0), ("b", 10.0), ("c", 5.0)):
         line.task(name).wakes((0.0, length))
@@ -144,7 +149,9 @@ def test_a_tied_task_stays_where_it_is_tied() -> None:
 
 
 def test_a_waking_task_goes_where_it_was_if_that_is_idle_and_else_to_the_core_idle_last() -> None:
-    """Three cores. a runs on 0, b on 1. When a wakes at 5, 0 is idle and its own; c, new at 6, gets the one that fell idle last: b's, not 2."""
+    """Three cores. a runs on 0, b on 1. When a wakes at 5, 0 is idle and its own; c, new at 6, gets the one that fell idle last: b's, not
+    2.
+    """
     line = Timeline(RULES, cores=3)
     a, b, c = (line.task(name) for name in "abc")
     a.wakes((0.0, 1.0), (5.0, 10.0))
@@ -155,8 +162,26 @@ def test_a_waking_task_goes_where_it_was_if_that_is_idle_and_else_to_the_core_id
     assert on == [0, 1, 1]
 
 
+def test_a_task_takes_its_lead_or_arrears_with_it_to_another_core() -> None:
+    """Two cores: slices of 6, so turns of 7 at 1000 Hz. a is alone on core 1 until 1000, when it ends: v = 997, far above the v = 497 of b
+    and c on core 0.
+
+    At 1000 core 1 takes the one that waits. It goes on there at once; when d comes at 1001, at the minimum less 6, d must find it at the
+    minimum of core 1: ahead by 6 > 2, d preempts. With its old v it would be 500 behind, and d, placed by core 1's minimum, would not.
+    """
+    line = Timeline(CompletelyFair(hz=1000, balance_s=1e3), cores=2)
+    line.task("a", core=1).wakes((0.0, 1000.0))
+    for name in "bc":
+        line.task(name).hog()
+    d = line.task("d", core=1).wakes((1001.0, 1.0))
+    line.finish(1100)
+    assert d.done == pytest.approx([1002.0])
+
+
 def test_three_hogs_share_two_cores_by_being_moved() -> None:
-    """2/3 of a core each, within a tenth: whom a look for uneven load finds waiting is a matter of phase. Unmoved they would have 1, 1/2 and 1/2."""
+    """2/3 of a core each, within a tenth: whom a look for uneven load finds waiting is a matter of phase. Unmoved they would have 1, 1/2
+    and 1/2.
+    """
     line = Timeline(CompletelyFair(), cores=2)
     hogs = [line.task(name).hog() for name in "abc"]
     line.engine.run(20.0)
@@ -242,7 +267,9 @@ def test_what_a_kernel_counts() -> None:
 
 
 def test_a_virtual_processor_that_is_taken_off_stops_what_runs_on_it() -> None:
-    """VMs v and w of one vCPU on one core, 4 each in turn. In v, x and y alternate too, in v's own time: x has its 4, then y, 8 after 8 of the clock."""
+    """VMs v and w of one vCPU on one core, 4 each in turn. In v, x and y alternate too, in v's own time: x has its 4, then y, 8 after 8 of
+    the clock.
+    """
     line = Timeline(RULES)
     v, w = line.cpu.group("v", Share(processors=1)), line.cpu.group("w", Share(processors=1))
     line.task("x", inside=v).hog()
@@ -254,8 +281,27 @@ def test_a_virtual_processor_that_is_taken_off_stops_what_runs_on_it() -> None:
     assert w.account().steal_s == pytest.approx(0.012)
 
 
+def test_a_tick_that_a_virtual_processor_missed_comes_when_it_runs_again() -> None:
+    """VMs v and w in turn, 4 each; the guests tick at 100 Hz. y wakes in v at 29, while v is off, from 28 to 32; both x and y are light, so
+    it does not preempt.
+
+    The tick of 30 is missed. It comes at 32 and finds that x ran for more than its slice of 3: y is done at 33. Else it would wait for tick
+    40.
+    """
+    line = Timeline(RULES, inside=CompletelyFair(hz=100))
+    v, w = line.cpu.group("v", Share(processors=1)), line.cpu.group("w", Share(processors=1))
+    line.task("x", LIGHT, inside=v).hog()
+    line.task("z", inside=w).hog()
+    y = line.task("y", LIGHT, inside=v).wakes((29.0, 1.0))
+    assert line.who(32) == "xxxxzzzz" * 4
+    line.finish(60)
+    assert y.done == pytest.approx([33.0])
+
+
 def test_a_victim_beside_a_hog_in_a_virtual_machine() -> None:
-    """1 ms of work every 20. As a sleeper its vCPU preempts: no steal. In light groups it waits for a tick: up to 4 at 250 Hz, here from 21 to 24."""
+    """1 ms of work every 20. As a sleeper its vCPU preempts: no steal. In light groups it waits for a tick: up to 4 at 250 Hz, here from 21
+    to 24.
+    """
     for weight, steal_s, done in ((1.0, 0.0, 22.0), (2 / 1024, 0.003, 25.0)):
         line = Timeline(CompletelyFair())
         share = Share(weight=weight, per_thread=False, processors=1)
@@ -278,6 +324,11 @@ def test_a_vm_of_two_vcpus_counts_twice_if_it_weighs_per_vcpu() -> None:
         assert vm.account().busy_s == pytest.approx(10 * expected, rel=0.01)
 
 
+def test_a_processor_is_whole() -> None:
+    with pytest.raises(ValueError, match=r"group vm: 1.5 processors; must be a whole number"):
+        Timeline(RULES).cpu.group("vm", Share(processors=1.5))
+
+
 def test_nice_weights_step_by_a_quarter() -> None:
     assert (NICE_WEIGHTS[0], NICE_WEIGHTS[-20], NICE_WEIGHTS[19]) == (1024, 88761, 15)
     assert all(1.13 <= NICE_WEIGHTS[n] / NICE_WEIGHTS[n + 1] <= 1.32 for n in range(-20, 19))
@@ -296,3 +347,17 @@ def test_nice_weights_step_by_a_quarter() -> None:
 def test_rules_that_cannot_be_followed_are_refused(name: str, value: float, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         CompletelyFair(**{name: value})
+
+
+def test_response_times_beside_a_loop_first_fall_with_load() -> None:
+    """A server of 20 us a request and an endless loop on one core of two, both of weight 2/1024: the 95th percentile is most of a 4 ms tick
+    at 5,000/s.
+
+    A wake-up does not preempt, so a request that finds the server asleep waits for a tick: uniform over 4 ms, 95 % within 3.8. At a higher
+    load more of the requests find it at work. Past half of 50,000/s it never sleeps, and the two alternate by whole ticks.
+    """
+    light, medium, full = (measure(rate_per_s, CompletelyFair(), loop=True, seconds=1.5) for rate_per_s in (5e3, 2e4, 4.5e4))
+    assert 3.2e-3 < light[1] < 4e-3
+    assert 2.2e-3 < medium[1] < light[1] - 0.5e-3
+    assert 4.2e-3 < full[1] < 9e-3
+    assert full[0] == pytest.approx(25_000, rel=0.02)

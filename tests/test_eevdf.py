@@ -1,4 +1,6 @@
-"""Earliest eligible virtual deadline first against traces worked by hand. Milliseconds; one core: slice 0.75; v is vruntime, d deadline, V the average."""
+"""Earliest eligible virtual deadline first against traces worked by hand. Milliseconds; one core: slice 0.75; v is vruntime, d deadline, V
+the average.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from timeline import Timeline, each
 
 from simvirt.resources.cpu.contract import Share
 from simvirt.resources.cpu.discrete.eevdf import EarliestEligibleDeadline
+from simvirt.resources.cpu.discrete.hierarchy import FairRunQueue
 
 RULES = EarliestEligibleDeadline(hz=1000)
 EAGER = EarliestEligibleDeadline(hz=1000, run_to_parity=False)
@@ -19,8 +22,8 @@ def weight(value: float) -> Share:
 def test_two_hogs_alternate_at_every_tick() -> None:
     """Both come at v = 0, d = 0.75; a came first and is kept until it has run for its slice.
 
-    Tick 1: a's v = 1 >= 0.75, so d = 1.75; V = 0.5: a is not eligible, b runs. Tick 2: b's v = 1, d = 1.75; V = 1: both eligible, equal deadlines: the
-    one that waits. Tick 3: a's v = 2, V = 1.5: b; and so on.
+    Tick 1: a's v = 1 >= 0.75, so d = 1.75; V = 0.5: a is not eligible, b runs. Tick 2: b's v = 1, d = 1.75; V = 1: both eligible, equal
+    deadlines: the one that waits. Tick 3: a's v = 2, V = 1.5: b; and so on.
     """
     line = Timeline(RULES)
     line.task("a").hog()
@@ -48,7 +51,8 @@ def test_the_earliest_deadline_among_the_eligible_runs() -> None:
 
 
 def test_a_wake_up_preempts_with_an_earlier_deadline() -> None:
-    """a has v = 0.5, d = 0.75 when b comes at 0.5 with v = V = 0.5. At weight 2 b's deadline is 0.875: no. At weight 4 it is 0.6875: yes, done at 0.6.
+    """a has v = 0.5, d = 0.75 when b comes at 0.5 with v = V = 0.5. At weight 2 b's deadline is 0.875: no. At weight 4 it is 0.6875: yes,
+    done at 0.6.
 
     Without preemption tick 1 finds a's slice over (d = 1.75; V = (1 + 2 * 0.5) / 3 = 0.67 < 1): b is done at 1.1.
     """
@@ -72,22 +76,28 @@ def test_run_to_parity_keeps_the_current_one_until_its_slice_is_over() -> None:
 def test_an_entity_comes_back_with_its_lag() -> None:
     """b comes at 0.5 for 1.25: v = V = 0.5, d = 1.25; a (v = 0.5) has d = 0.75: no preemption.
 
-    Tick 1: a's v = 1, d = 1.75; V = 0.75: b. Tick 2: b's v = 1.5, d = 2.25; V = 1.25: a. Tick 3: a's v = 2, d = 2.75; V = 1.75: b, done at 3.25 with
-    v = 1.75, V = 1.875: it is owed 0.125. a goes on, v = 2.5 at 3.75. b comes with a lag of 0.125 * (1 + 1) / 1: v = 2.25, so V = 2.375:
-    a is not eligible, b preempts: done at 4.0 for a burst of 0.25. Without the lag both would be eligible at 2.5, b's d = 3.25 against 2.75: done at 4.25.
+    Tick 1: a's v = 1, d = 1.75; V = 0.75: b. Tick 2: b's v = 1.5, d = 2.25; V = 1.25: a. Tick 3: a's v = 2, d = 2.75; V = 1.75: b, done at
+    3.25 with v = 1.75, V = 1.875: it is owed 0.125. a goes on, v = 2.5 at 3.75. b comes with a lag of 0.125 * (1 + 1) / 1: v = 2.25, so V =
+    2.375: a is not eligible, b preempts: done at 4.0 for a burst of 0.25. Without the lag both would be eligible at 2.5, b's d = 3.25
+    against 2.75: done at 4.25.
     """
     line = Timeline(EAGER)
     line.task("a").hog()
     b = line.task("b").wakes((0.5, 1.25), (3.75, 0.25))
+    line.engine.run(0.00375 + 1e-9)
+    queue = line.cpu._domain.processors[0].queue
+    assert isinstance(queue, FairRunQueue)
+    assert queue.root.average - b.thread.entity.vruntime == pytest.approx(0.125e-3, abs=1e-8)
     line.finish(10)
     assert b.done == pytest.approx([3.25, 4.0])
 
 
 def test_an_entity_that_had_too_much_does_not_get_rid_of_it_by_sleeping() -> None:
-    """b comes at 1.5, V = a's v = 1.5, d = 2.25; a's d is 1.75 since tick 1. Tick 2: a's v = 2, d = 2.75; V = 1.75: b, done at 2.9 with v = 2.4; V = 2.2: it owes 0.2.
+    """b comes at 1.5, V = a's v = 1.5, d = 2.25; a's d is 1.75 since tick 1. Tick 2: a's v = 2, d = 2.75; V = 1.75: b, done at 2.9 with v =
+    2.4; V = 2.2: it owes 0.2.
 
-    It comes again at 3.0: a's v = 2.1, load 1: lag -0.2 * 2 / 1: v = 2.5, d = 3.25; V = 2.3: not eligible. Tick 3 comes at the same instant, before b. Tick 4: a's v
-    = 3.1, d = 3.85; V = 2.8: b. Done at 4.1.
+    It comes again at 3.0: a's v = 2.1, load 1: lag -0.2 * 2 / 1: v = 2.5, d = 3.25; V = 2.3: not eligible. Tick 3 comes at the same
+    instant, before b. Tick 4: a's v = 3.1, d = 3.85; V = 2.8: b. Done at 4.1.
     """
     line = Timeline(EAGER)
     line.task("a").hog()
@@ -117,7 +127,9 @@ def test_groups_are_entities_too() -> None:
 
 
 def test_lag_within_a_few_slices_bounds_what_anyone_is_behind() -> None:
-    """Hogs of weights 1 to 4: at any time each is within 2 slices and a tick of its share (the scheduler's guarantee), here looked at every 0.5."""
+    """Hogs of weights 1 to 4: at any time each is within 2 slices and a tick of its share (the scheduler's guarantee), here looked at every
+    0.5.
+    """
     line = Timeline(RULES)
     tasks = [line.task(name, weight(value)) for value, name in enumerate("abcd", start=1)]
     for task in tasks:

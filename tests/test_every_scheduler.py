@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +18,9 @@ from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler, Abs
 from simvirt.resources.cpu.discrete.cfs import CompletelyFair
 from simvirt.resources.cpu.discrete.contract import AbstractRules
 from simvirt.resources.cpu.discrete.credit import Credit
+from simvirt.resources.cpu.discrete.credit2 import Credit2
 from simvirt.resources.cpu.discrete.eevdf import EarliestEligibleDeadline
+from simvirt.resources.cpu.discrete.proportional_share import ProportionalShare
 from simvirt.resources.cpu.discrete.scheduler import DiscreteScheduler
 from simvirt.resources.cpu.fluid import FluidScheduler
 
@@ -32,10 +36,15 @@ RULES: dict[str, AbstractRules] = {
     "eevdf": EarliestEligibleDeadline(hz=1000),
     "eevdf, no parity": EarliestEligibleDeadline(hz=1000, run_to_parity=False),
     "credit": Credit(),
+    "credit2": Credit2(),
+    "proportional share": ProportionalShare(quantum_s=0.01),
 }
 """Every set of discrete rules."""
 
 SCHEDULERS: dict[str, Make] = {"fluid": FluidScheduler, **{name: discrete(rules) for name, rules in RULES.items()}}
+
+NESTED = [name for name in RULES if name != "credit"]
+"""Rules whose shares follow weights in nested trees too."""
 
 every_scheduler = pytest.mark.parametrize("make", SCHEDULERS.values(), ids=SCHEDULERS.keys())
 every_rules = pytest.mark.parametrize("rules", RULES.values(), ids=RULES.keys())
@@ -123,6 +132,19 @@ def test_a_processor_whose_next_thread_comes_at_once_is_not_woken(make: Make) ->
     assert len(found) == 2
     assert max(found) < 0.0
     assert (vm.idle_processor_s(), cpu.idle_processor_s()) == (1.0, 1.0)
+
+
+@every_scheduler
+def test_a_processor_that_fell_idle_at_this_instant_counts_as_never_idle(make: Make) -> None:
+    engine = Engine()
+    cpu = make(engine, 1)
+    vm = cpu.group("vm", Share(processors=1))
+    found: list[float] = []
+    vm.thread("a").run(1.0, print, None)
+    engine.wakeup(lambda: found.extend([vm.idle_processor_s(), cpu.idle_processor_s()])).at(1.0)
+    engine.run(2.0)
+    assert len(found) == 2
+    assert max(found) < 0.0
 
 
 # ---- random trees ----
@@ -216,10 +238,12 @@ def systems(draw: st.DrawFn, *, caps: bool) -> tuple[Branch, int, Plan]:
 
 
 @every_scheduler
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(system=systems(caps=True))
 def test_all_work_is_done_and_every_account_adds_up(make: Make, system: tuple[Branch, int, Plan]) -> None:
-    """In the end each group was busy for the work of its threads, and runnable for their response times; no group had more than it could use."""
+    """In the end each group was busy for the work of its threads, and runnable for their response times; no group had more than it could
+    use.
+    """
     tree, cores, plan = system
     built = build(make, tree, cores, plan)
     built.engine.run(100.0)
@@ -228,7 +252,8 @@ def test_all_work_is_done_and_every_account_adds_up(make: Make, system: tuple[Br
     for branch in branches:
         branches += branch.children
     work_s = sum(cpu_s for bursts in plan for _, cpu_s in bursts)
-    response_s = sum(done[-1] - bursts[0][0] - sum(sleep_s for sleep_s, _ in bursts[1:]) for done, bursts in zip(built.done, plan, strict=True))
+    asleep_s = sum(sleep_s for bursts in plan for sleep_s, _ in bursts)
+    response_s = sum(done[-1] for done in built.done) - asleep_s
     root = built.cpu.account()
     assert root.busy_s == pytest.approx(work_s, rel=1e-9, abs=1e-9)
     assert root.runnable_s == pytest.approx(response_s, rel=1e-9, abs=1e-9)
@@ -239,10 +264,12 @@ def test_all_work_is_done_and_every_account_adds_up(make: Make, system: tuple[Br
 
 
 @every_rules
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(system=systems(caps=True), stop=st.floats(0.001, 0.3))
 def test_the_time_of_the_cores_is_work_idleness_and_overhead(rules: AbstractRules, system: tuple[Branch, int, Plan], stop: float) -> None:
-    """Idle time is measured at the cores, the rest at the threads, with switches and ticks that cost something; also after a restart in mid-burst."""
+    """Idle time is measured at the cores, the rest at the threads, with switches and ticks that cost something; also after a restart in
+    mid-burst.
+    """
     tree, cores, plan = system
     costly = type(rules)(switch_s=3e-5, tick_s=1e-5)
     engine = Engine()
@@ -260,7 +287,7 @@ def test_the_time_of_the_cores_is_work_idleness_and_overhead(rules: AbstractRule
 
 
 @every_scheduler
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(system=systems(caps=False))
 def test_no_core_is_idle_while_a_thread_could_use_it(make: Make, system: tuple[Branch, int, Plan]) -> None:
     tree, cores, plan = system
@@ -272,7 +299,7 @@ def test_no_core_is_idle_while_a_thread_could_use_it(make: Make, system: tuple[B
 
 
 @every_scheduler
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(system=systems(caps=True))
 def test_a_run_depends_on_nothing_but_its_input(make: Make, system: tuple[Branch, int, Plan]) -> None:
     results = []
@@ -284,7 +311,7 @@ def test_a_run_depends_on_nothing_but_its_input(make: Make, system: tuple[Branch
 
 
 @every_rules
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(st.floats(0.0, 1.0), st.floats(1e-6, 1.0)), min_size=1, max_size=8), st.booleans())
 def test_one_thread_per_core_is_served_as_by_fluid_sharing(rules: AbstractRules, bursts: list[tuple[float, float]], inside: bool) -> None:
     """Without rounding even, also inside a virtual machine with as many vCPUs."""
@@ -297,7 +324,7 @@ def test_one_thread_per_core_is_served_as_by_fluid_sharing(rules: AbstractRules,
         built.engine.run(3.0)
         results.append(built.done)
     assert results[1] == [[start_s + cpu_s] for start_s, cpu_s in bursts]
-    assert sum(results[1], []) == pytest.approx(sum(results[0], []), rel=1e-14)
+    assert [done for done, in results[1]] == pytest.approx([done for done, in results[0]], rel=1e-14)
 
 
 weights = st.sampled_from([2 / 1024, 0.5, 1.0, 2.0, 5.0])
@@ -323,15 +350,70 @@ def trees_of_hogs(draw: st.DrawFn) -> tuple[Branch, Plan]:
     return branch(Share(), 2), plan
 
 
-@every_rules
-@settings(max_examples=8, deadline=None)
+@pytest.mark.parametrize("name", NESTED)
+@settings(max_examples=5, deadline=None)
 @given(tree_and_plan=trees_of_hogs())
-def test_in_the_long_run_shares_follow_weights(rules: AbstractRules, tree_and_plan: tuple[Branch, Plan]) -> None:
+def test_in_the_long_run_shares_follow_weights(name: str, tree_and_plan: tuple[Branch, Plan]) -> None:
     """On one core, each group of any tree gets what fluid sharing gives it, within 1 % of the core."""
     tree, plan = tree_and_plan
     busy = []
-    for make in (FluidScheduler, discrete(rules)):
+    for make in (FluidScheduler, SCHEDULERS[name]):
         built = build(make, tree, 1, plan)
         built.engine.run(20.0)
         busy.append(built.busy_s())
     assert busy[1] == pytest.approx(busy[0], abs=0.01 * 20.0)
+
+
+@every_rules
+@pytest.mark.parametrize("ratios", [(1, 1), (1, 2), (1, 4), (1, 1, 2), (1, 2, 4)])
+@pytest.mark.parametrize("processors", [math.inf, 1])
+def test_side_by_side_shares_follow_weights(rules: AbstractRules, ratios: tuple[int, ...], processors: float) -> None:
+    """Control groups or virtual machines with a hog in each, on one core: each gets its part within 1 % of the core."""
+    engine = Engine()
+    cpu = DiscreteScheduler(engine, 1, rules)
+    groups = [cpu.group(str(ratio), Share(weight=ratio, per_thread=False, processors=processors)) for ratio in ratios]
+    for group in groups:
+        group.thread("hog").run(1e6, print, None)
+    engine.run(20.0)
+    assert [group.account().busy_s for group in groups] == pytest.approx([20.0 * ratio / sum(ratios) for ratio in ratios], abs=0.2)
+
+
+FINE = {
+    "cfs": CompletelyFair(hz=1e5, latency_s=2e-4, min_granularity_s=2e-5, wakeup_granularity_s=2e-5),
+    "eevdf": EarliestEligibleDeadline(hz=1e5, base_slice_s=2e-5),
+    "credit": Credit(hz=1e5, slice_s=2e-4, ratelimit_s=0.0),
+    "proportional share": ProportionalShare(quantum_s=2e-5, lead_s=0.0),
+}
+"""The same rules with slices far below the work of a request."""
+
+
+def note(engine: Engine, responses: list[float], start_s: float) -> None:
+    responses.append(engine.now - start_s)
+
+
+@pytest.mark.parametrize("rules", FINE.values(), ids=FINE.keys())
+def test_with_tiny_slices_response_times_are_those_of_fluid_sharing(rules: AbstractRules) -> None:
+    """One core at a load of 0.7, two groups of weights 1 and 3, requests of 10 ms on average: the same mean response per group within 3 %.
+
+    Arrivals and work are the same, so what differs is the schedulers'. In order of arrival the two groups would fare alike; here they do
+    not.
+    """
+    means = []
+    for make in (FluidScheduler, discrete(rules)):
+        streams = Streams(3)
+        engine = Engine()
+        cpu = make(engine, 1)
+        totals = []
+        for weight in (1.0, 3.0):
+            rng = streams.stream(f"weight {weight}")
+            starts, works = np.cumsum(rng.exponential(0.01 / 0.35, 150)).tolist(), rng.exponential(0.01, 150).tolist()
+            group = cpu.group(str(weight), Share(weight=weight, per_thread=False))
+            responses: list[float] = []
+            totals.append(responses)
+            for start_s, cpu_s in zip(starts, works, strict=True):
+                thread = group.thread("t")
+                engine.wakeup(partial(thread.run, cpu_s, partial(note, engine, responses), start_s)).at(start_s)
+        engine.run(20.0)
+        means.append([float(np.mean(responses)) for responses in totals])
+    assert means[0][0] > 1.2 * means[0][1]
+    assert means[1] == pytest.approx(means[0], rel=0.03)

@@ -15,9 +15,10 @@ MS = 1e-3
 class Timeline:
     """One machine, times in milliseconds. Every task is named by a letter and is the only thread of a group of its own."""
 
-    def __init__(self, rules: AbstractRules, cores: int = 1) -> None:
+    def __init__(self, rules: AbstractRules, cores: int = 1, *, inside: AbstractRules | None = None) -> None:
+        """`inside` are the rules of the kernels in virtual machines, if they are others."""
         self.engine = Engine()
-        self.cpu = DiscreteScheduler(self.engine, cores, rules)
+        self.cpu = DiscreteScheduler(self.engine, cores, rules, None if inside is None else lambda _name, _share: inside)
         self.groups: dict[str, DiscreteGroup] = {}
         self.done_at: dict[str, float] = {}
 

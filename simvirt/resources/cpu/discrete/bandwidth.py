@@ -113,7 +113,8 @@ class Bandwidth:
 
     def take_back(self, slack_s: float, now: float) -> None:
         self.pool_s += slack_s
-        if self.throttled and self.pool_s > self.rules.slice_s and self._slack.due == inf and now + _SLACK_S + _REFILL_NEAR_S < self.next_period:
+        soon_refilled = now + _SLACK_S + _REFILL_NEAR_S >= self.next_period
+        if self.throttled and self.pool_s > self.rules.slice_s and self._slack.due == inf and not soon_refilled:
             self._slack.at(now + _SLACK_S)
 
     def unthrottled(self, local: LocalQuota, now: float) -> None:
@@ -130,7 +131,6 @@ class Bandwidth:
         self._period.at(self.next_period)
 
     def _refill(self) -> None:
-        now = self._engine._now
         self._group.nr_periods += 1
         self.pool_s = min(self.pool_s + self.quota_s, self.quota_s + self.rules.burst_s)
         if not self.throttled and self._idle:

@@ -7,7 +7,8 @@ once it has run for longer than its slice, or, after min_granularity, is ahead o
 
     slice = max(latency, min_granularity * entities) * (weight / load at every level from here up).
 
-All latencies are scaled by 1 + log2(min(processors, 8)). Not modelled: buddies (they matter from 8 runnable tasks on), the debit of a new task.
+All latencies are scaled by 1 + log2(min(processors, 8)). Not modelled: buddies (they matter from 8 runnable tasks on), the debit of a new
+task.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ NICE_WEIGHTS = dict(
     zip(
         range(-20, 20),
         (
-            88761, 71755, 56483, 46273, 36291, 29154, 23254, 18705, 14949, 11916, 9548, 7620, 6100, 4904, 3906, 3121, 2501, 1991, 1586, 1277,
-            1024, 820, 655, 526, 423, 335, 272, 215, 172, 137, 110, 87, 70, 56, 45, 36, 29, 23, 18, 15,
+            88761, 71755, 56483, 46273, 36291, 29154, 23254, 18705, 14949, 11916, 9548, 7620, 6100, 4904, 3906, 3121, 2501, 1991, 1586,
+            1277, 1024, 820, 655, 526, 423, 335, 272, 215, 172, 137, 110, 87, 70, 56, 45, 36, 29, 23, 18, 15,
         ),
         strict=True,
     )
@@ -58,10 +59,9 @@ class CompletelyFair(AbstractFairRules):
         return lambda group, owner: _Queue(group, owner, latency_s, granularity_s, wakeup_s)
 
     def problems(self) -> list[str]:
-        given = {
-            "latency_s": self.latency_s, "min_granularity_s": self.min_granularity_s, "wakeup_granularity_s": self.wakeup_granularity_s
-        }  # fmt: skip
-        return AbstractFairRules.problems(self) + [f"{name}: {value} s; must be positive" for name, value in given.items() if not 0.0 < value < inf]
+        names = ("latency_s", "min_granularity_s", "wakeup_granularity_s")
+        wrong = [name for name in names if not 0.0 < getattr(self, name) < inf]
+        return AbstractFairRules.problems(self) + [f"{name}: {getattr(self, name)} s; must be positive" for name in wrong]
 
 
 @final

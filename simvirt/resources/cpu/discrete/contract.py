@@ -1,7 +1,7 @@
 """The words that processors, run queues and rules share.
 
-A *domain* is a set of processors whose run queues follow one set of rules: the physical cores of a machine, or the virtual processors of one
-virtual machine. What a processor runs is a *task*: a thread, or a virtual processor of a domain above, which is a processor to its own
+A *domain* is a set of processors whose run queues follow one set of rules: the physical cores of a machine, or the virtual processors of
+one virtual machine. What a processor runs is a *task*: a thread, or a virtual processor of a domain above, which is a processor to its own
 domain and a task to the one below. Control groups divide the tasks of one domain; they do not reach beyond it.
 """
 
@@ -15,8 +15,19 @@ from math import ceil, floor, inf
 from typing import Any, final
 
 from simvirt.engine import Engine
+from simvirt.resources.cpu.discrete.agenda import Agenda
 
-__all__ = ["NANOSECOND", "UNIT_WEIGHT", "AbstractProcessor", "AbstractRules", "AbstractRunQueue", "ControlGroup", "Task", "next_tick"]
+__all__ = [
+    "NANOSECOND",
+    "UNIT_WEIGHT",
+    "AbstractDomain",
+    "AbstractProcessor",
+    "AbstractRules",
+    "AbstractRunQueue",
+    "ControlGroup",
+    "Task",
+    "next_tick",
+]
 
 UNIT_WEIGHT = 1024.0
 """Weight of a thread of no particular priority, and of a share of 1."""
@@ -63,8 +74,8 @@ class Task(ABC):
     """What a processor runs."""
 
     __slots__ = (
-        "affinity", "awake", "entity", "group", "involuntary_switches", "name", "processor", "voluntary_switches", "wait_s", "waiting_since",
-        "weight",
+        "affinity", "awake", "entity", "group", "involuntary_switches", "name", "processor", "voluntary_switches", "wait_s",
+        "waiting_since", "weight",
     )  # fmt: skip
 
     def __init__(self, name: str, group: ControlGroup, weight: float, affinity: frozenset[int] | None) -> None:
@@ -160,7 +171,7 @@ class AbstractRunQueue(ABC):
 class AbstractProcessor(ABC):
     """One processor of a domain, as its run queue and its domain see it."""
 
-    __slots__ = ("backed", "current", "index", "need", "queue")
+    __slots__ = ("backed", "current", "idle_since", "index", "listed", "need", "queue")
 
     index: int
     queue: AbstractRunQueue
@@ -169,6 +180,10 @@ class AbstractProcessor(ABC):
     """Whether it runs at all: a virtual processor does while the one below has chosen it."""
     need: bool
     """Whether it must choose anew."""
+    listed: bool
+    """Whether it will be looked at before time goes on."""
+    idle_since: float
+    """When it last fell idle."""
 
     @abstractmethod
     def request(self, now: float) -> None:
@@ -198,6 +213,30 @@ class AbstractProcessor(ABC):
     def migrate(self, task: Task, now: float) -> None:
         """Take over a waiting task from another processor of the domain."""
 
+    @abstractmethod
+    def back(self, now: float, begin: float) -> None:
+        """Run from `begin` on: the processor below has chosen this one."""
+
+    @abstractmethod
+    def unback(self, now: float) -> None:
+        """Stand still, and everything on it: the processor below has chosen something else."""
+
+    @abstractmethod
+    def look(self, now: float) -> None:
+        """Finish what is due, give way if the time is over, choose anew if need be."""
+
+    @abstractmethod
+    def catch_up(self, now: float) -> None:
+        """Let what ends at this instant end, on it and above it, before anything is decided below."""
+
+    @abstractmethod
+    def let_sleep(self, task: Task, now: float) -> None:
+        """The current task, a virtual processor, has nothing more to run."""
+
+    @abstractmethod
+    def occupy(self, now: float) -> None:
+        """Be idle no more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AbstractRules(ABC):
@@ -210,8 +249,8 @@ class AbstractRules(ABC):
     tick_s: float = 0.0
     """Time a tick takes from whatever runs, hz times a second."""
     balance_s: float = 0.017
-    """Interval between looks for an uneven load, per processor of the domain, while all are busy; one tick while one is idle. Near a kernel's 16 ms, but
-    no multiple of a tick: looks in step with the slices would always find the same task waiting."""
+    """Interval between looks for an uneven load, per processor of the domain, while all are busy; one tick while one is idle. Near a
+    kernel's 16 ms, but no multiple of a tick: looks in step with the slices would always find the same task waiting."""
 
     @abstractmethod
     def run_queues(self, engine: Engine, processors: Sequence[AbstractProcessor]) -> list[AbstractRunQueue]:
@@ -233,3 +272,31 @@ class AbstractRules(ABC):
     def __post_init__(self) -> None:
         if found := self.problems():
             raise ValueError("; ".join(found))
+
+
+class AbstractDomain(ABC):
+    """A domain, as its processors and tasks see it."""
+
+    __slots__ = ("agenda", "crowded", "engine", "idle", "rules", "speed")
+
+    engine: Engine
+    agenda: Agenda
+    rules: AbstractRules
+    speed: float
+    """Progress of a thread per second of having a physical core: what ticks leave."""
+    idle: OrderedDict[AbstractProcessor, None]
+    """Idle processors, the one that has been idle longest first."""
+    crowded: dict[AbstractProcessor, None]
+    """Processors with more than one runnable task."""
+
+    @abstractmethod
+    def wake(self, task: Task, now: float) -> None:
+        """Let a sleeping task be runnable."""
+
+    @abstractmethod
+    def pull(self, processor: AbstractProcessor, now: float) -> bool:
+        """Find a waiting task for a processor that has nothing to run. Whether there was one."""
+
+    @abstractmethod
+    def plan_balance(self) -> None:
+        """Look for an uneven load before long."""

@@ -1,12 +1,14 @@
 """The credit scheduler: groups earn credits by weight and burn them by running; three priorities decide (Xen, "credit").
 
 Running burns `CREDITS` per second. Every `slice_s` all processors together hand out that much for the slice, to the groups that have tasks
-at work, by weight and in each group to its tasks, down the tree: a group gets no more than its cap and no more than its tasks can burn, and what it
-cannot use goes to the others (water-filling). A task with credits left is UNDER, one without is OVER; the one that runs keeps its priority
-until credits are handed out again. A task that wakes up UNDER is in BOOST until a tick finds it running. The highest priority runs, in turn, for
-a slice. A higher priority preempts at once, but never before the current task has run for `ratelimit_s`. A processor whose next task would be OVER, or that has none,
-takes a waiting task of a higher priority from another one. A task that has more than a slice's credits leaves the distribution with half of
-them; it joins again when a tick finds it running. A task of a capped group is parked while it has no credits.
+at work, by weight and in each group to its tasks, down the tree: a group gets no more than its cap and no more than its tasks can burn, and
+what it cannot use goes to the others (water-filling). A task with credits left is UNDER, one without is OVER; the one that runs keeps its
+priority until credits are handed out again. A task that wakes up UNDER is in BOOST until a tick finds it running. The highest priority
+runs, in turn, for a slice. A higher priority preempts at once, but never before the current task has run for `ratelimit_s`. A processor
+whose next task would be OVER, or that has none, takes a waiting task of a higher priority from another one. A task that has more than a
+slice's credits leaves the distribution with half of them; it joins again when a tick finds it running. Debts beyond a slice's credits are
+forgiven. A task of a capped group that owes more than it is given is parked until it has paid. Because of the two bounds, shares follow
+weights closely in flat trees and only roughly in nested ones.
 
 A group's weight counts once or per task at work, as its share says. Control groups within groups divide in the same way.
 """
@@ -35,6 +37,10 @@ __all__ = ["CREDITS", "Credit", "Priority"]
 
 CREDITS: Final = 10_000.0
 """Credits burnt per second of running."""
+
+
+_ROUNDING: Final = 1e-6
+"""Credits that do not matter."""
 
 
 class Priority(IntEnum):
@@ -148,12 +154,17 @@ class _Bank:
     def start(self, now: float) -> None:
         """Something is runnable."""
         if self._wakeup.due == inf:
-            slice_s = self.rules.slice_s
-            self._wakeup.at(next_tick(now, now, 1.0 / slice_s))
+            self._wakeup.at(next_tick(now + NANOSECOND, now, 1.0 / self.rules.slice_s))
 
     def join(self, account: _Account) -> None:
         account.active = True
         self._active[account] = None
+
+    def catch_up(self, now: float) -> None:
+        """Credits come before slices that end at the same instant."""
+        if self._wakeup.due - now < NANOSECOND:
+            self._wakeup.cancel()
+            self._hand_out()
 
     def _leave(self, account: _Account) -> None:
         account.active = False
@@ -200,9 +211,9 @@ class _Bank:
         queue = account.task.processor.queue if account.task.processor is not None else None
         assert isinstance(queue, _Queue)
         account.credits += account.share
-        if account.credits < 0.0:
+        if account.credits < -_ROUNDING:
             queue.rank(account, Priority.OVER)
-            if _capped(account.task.group):
+            if account.credits < -account.share - _ROUNDING and _capped(account.task.group):
                 queue.park(account, now)
             account.credits = max(account.credits, -self._per_core)
             return
@@ -261,11 +272,14 @@ class _Queue(AbstractRunQueue):
     def dequeue(self, task: Task, now: float) -> None:
         account = task.entity
         assert isinstance(account, _Account)
-        if self.waiting.pop(task, 0) is None and not account.parked:
+        if account.parked:
+            self.waiting.pop(task, None)
+            return
+        if task in self.waiting:
+            del self.waiting[task]
             del self._lines[account.priority][task]
-        if not account.parked:
-            self.runnable -= 1
-            self.processor.crowd()
+        self.runnable -= 1
+        self.processor.crowd()
 
     def _wait(self, task: Task, account: _Account) -> None:
         self.waiting[task] = None
@@ -371,6 +385,7 @@ class _Queue(AbstractRunQueue):
         return self._since + (self._rules.ratelimit_s if self._wanted else self._rules.slice_s)
 
     def expired(self, now: float) -> bool:
+        self._bank.catch_up(now)
         if self._wanted:
             return now >= self._since + self._rules.ratelimit_s - NANOSECOND
         return self.runnable > 1 and now >= self._since + self._rules.slice_s - NANOSECOND

@@ -1,16 +1,16 @@
 """Earliest eligible virtual deadline first (Linux from 6.6).
 
-vruntime grows by 1024 / weight per second of running. With the average V = sum(weight * vruntime) / sum(weight) of a queue, an entity's *lag* is
-V - vruntime: what it is owed. Entities with lag >= 0 are eligible; of those, the one with the earliest deadline runs. A deadline is vruntime +
-slice * 1024 / weight, set when an entity comes and again when it has run for its slice, which makes the choice anew.
+vruntime grows by 1024 / weight per second of running. With the average V = sum(weight * vruntime) / sum(weight) of a queue, an entity's
+*lag* is V - vruntime: what it is owed. Entities with lag >= 0 are eligible; of those, the one with the earliest deadline runs. A
+deadline is vruntime + slice * 1024 / weight, set when an entity comes and again when it has run for its slice, which makes the choice anew.
 
 An entity that goes keeps its lag, within 2 slices (at least a tick) of its own virtual time, and comes back with it, scaled by
 (load + weight) / load, since its own return moves V. A *wake-up* preempts if the entity would be chosen. `run_to_parity` keeps
 the current entity, while it is eligible, until it has run for its slice or its first deadline since it was chosen has passed.
 The end of a slice is found at a tick or when something else is accounted for. The slice is scaled by 1 + log2(min(processors, 8)).
 
-Two heaps per queue, one of entities that wait to become eligible, by vruntime, and one of eligible ones, by deadline: O(log n) per choice, amortized.
-Not modelled: dequeueing that is put off until the lag is paid back (from 6.12 on).
+Two heaps per queue, one of entities that wait to become eligible, by vruntime, and one of eligible ones, by deadline: O(log n) per choice,
+amortized. Not modelled: dequeueing that is put off until the lag is paid back (from 6.12 on).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class EarliestEligibleDeadline(AbstractFairRules):
 class _Queue(AbstractFairQueue):
     """Entities in order of deadline, as far as they are eligible."""
 
-    __slots__ = ("_base", "_eligible", "_hz", "_later", "_most_lag_s", "_moment", "_run_to_parity", "_slice_s")
+    __slots__ = ("_base", "_eligible", "_hz", "_later", "_moment", "_most_lag_s", "_run_to_parity", "_slice_s")
 
     def __init__(self, group: FairGroup, owner: Entity | None, slice_s: float, hz: float, *, run_to_parity: bool) -> None:
         super().__init__(group, owner)

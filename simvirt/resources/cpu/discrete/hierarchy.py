@@ -2,8 +2,8 @@
 
 A control group has an entity and a queue on every processor on which it has runnable tasks. Its weight is divided over those entities in
 proportion to the load of their queues, as it is when the entity's own queue last changed; or the entity weighs `weight` per
-runnable task, for groups whose tasks compete as if there were no group. The load is the present one, not an average over the past. A choice goes
-down from the root: O(log n) in the entities of each queue.
+runnable task, for groups whose tasks compete as if there were no group. The load is the present one, not an average over the past. A choice
+goes down from the root: O(log n) in the entities of each queue.
 
 What a queue orders its entities by, and when the current one has to give way, is up to the kinds of queue (`cfs.py`, `eevdf.py`).
 """
@@ -174,6 +174,10 @@ class AbstractFairRules(AbstractRules):
     """What fair rules have in common."""
 
     quota: QuotaRules = field(default_factory=QuotaRules)
+
+    def look_at(self, now: float, after_s: float) -> float:
+        """When the kernel looks at what is due `after_s` from now: at the next tick."""
+        return next_tick(now, now + after_s, self.hz)
 
     @abstractmethod
     def queue_maker(self, processors: int) -> QueueMaker:
@@ -414,7 +418,7 @@ class FairRunQueue(AbstractRunQueue):
             queue = entity.mine
             if queue.quota is not None:
                 soonest_s = min(soonest_s, queue.quota.remaining_s)
-        return next_tick(now, now + soonest_s, self._rules.hz) if soonest_s < inf else inf
+        return self._rules.look_at(now, soonest_s) if soonest_s < inf else inf
 
     def expired(self, now: float) -> bool:
         queue = self.root

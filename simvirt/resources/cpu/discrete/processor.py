@@ -6,180 +6,25 @@ and has no quota, a run to completion is one event.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
 from collections.abc import Sequence
 from math import inf, nextafter
-from typing import Any, final
+from typing import final
 
-from simvirt.engine import Engine
-from simvirt.resources.cpu.contract import AbstractThread, Done
-from simvirt.resources.cpu.discrete.contract import AbstractProcessor, AbstractRules, ControlGroup, Task, next_tick
+from simvirt.resources.cpu.discrete.contract import AbstractDomain, AbstractProcessor, Task, next_tick
+from simvirt.resources.cpu.discrete.tasks import DiscreteThread, VirtualProcessor
 
-__all__ = ["Agenda", "DiscreteThread", "Domain", "Limit", "Processor", "VirtualProcessor"]
-
-_LOOKED_AT = 32
-"""Waiting tasks looked at before another processor is given up as a source."""
-
-
-@final
-class Agenda:
-    """Processors that have to be looked at before time goes on, whatever their domain, in the order in which that was found out."""
-
-    __slots__ = ("_at_work", "_due")
-
-    def __init__(self) -> None:
-        self._due: deque[Processor] = deque()
-        self._at_work = False
-
-    def add(self, processor: Processor) -> None:
-        if not processor.listed:
-            processor.listed = True
-            self._due.append(processor)
-
-    def settle(self, now: float) -> None:
-        """Look at all of them, unless this is called from within."""
-        if self._at_work:
-            return
-        self._at_work = True
-        try:
-            due = self._due
-            while due:
-                processor = due.popleft()
-                processor.listed = False
-                processor.look(now)
-        finally:
-            self._at_work = False
-
-
-@final
-class Limit:
-    """What a limited group could use if it were alone: entitled_s is the integral of min(demand, limit), in core-seconds."""
-
-    __slots__ = ("above", "demand", "entitled_s", "limit", "maximum", "since")
-
-    def __init__(self, limit: float, below: Limit | None, now: float) -> None:
-        self.limit = limit
-        self.above = below
-        """The limited group that this one is part of."""
-        self.demand = 0.0
-        self.maximum = 0.0
-        self.entitled_s = 0.0
-        self.since = now
-
-    def change(self, by: float, now: float) -> None:
-        """Let the demand grow, here and as far up as it matters."""
-        self.entitled_s += self.maximum * (now - self.since)
-        self.since = now
-        self.demand += by
-        maximum = self.demand if self.demand < self.limit else self.limit
-        by = maximum - self.maximum
-        self.maximum = maximum
-        if by and self.above is not None:
-            self.above.change(by, now)
-
-
-@final
-class DiscreteThread(Task, AbstractThread):
-    """A thread: it makes progress from `since` on while it runs, and its burst is over at `ends`."""
-
-    __slots__ = ("argument", "began", "busy_s", "done", "domain", "ends", "left_s", "limit", "overhead_s", "running", "runnable_s", "since", "woke")
-
-    def __init__(self, name: str, domain: Domain, group: ControlGroup, weight: float, affinity: frozenset[int] | None, limit: Limit) -> None:
-        super().__init__(name, group, weight, affinity)
-        self.domain = domain
-        self.limit = limit
-        self.done: Done | None = None
-        self.argument: Any = None
-        self.left_s = 0.0
-        self.running = False
-        self.began = self.since = 0.0
-        """When it got the processor, and from when on it makes progress."""
-        self.ends = inf
-        self.woke = 0.0
-        self.busy_s = self.overhead_s = self.runnable_s = 0.0
-
-    def run(self, cpu_s: float, done: Done, argument: Any) -> None:
-        if not 0.0 < cpu_s < inf:
-            raise ValueError(f"thread {self.name}: burst of {cpu_s} s; must be positive and finite")
-        if self.done is not None:
-            raise RuntimeError(f"thread {self.name}: runs a burst already")
-        self.done = done
-        self.argument = argument
-        self.left_s = cpu_s
-        if not self.awake:  # else it goes on without a pause
-            domain = self.domain
-            now = domain.engine._now
-            self.woke = now
-            self.limit.change(1.0, now)
-            domain.wake(self, now)
-            domain.agenda.settle(now)
-
-    def resume(self, now: float, begin: float) -> None:
-        if not self.running:
-            self.running = True
-            self.began = now
-            self.since = begin
-            self.ends = begin + self.left_s / self.domain.speed
-
-    def pause(self, now: float) -> None:
-        if self.running:
-            self.bring(now)
-            self.running = False
-            self.ends = inf
-
-    def bring(self, now: float) -> None:
-        """Bring the accounts up to date."""
-        if self.awake:
-            self.runnable_s += now - self.woke
-            self.woke = now
-        if not self.running:
-            return
-        if now >= self.ends:
-            done_s = self.left_s
-            self.left_s = 0.0
-        elif now > self.since:
-            done_s = (now - self.since) * self.domain.speed
-            self.left_s -= done_s
-        else:
-            done_s = 0.0
-        self.busy_s += done_s
-        self.overhead_s += now - self.began - done_s
-        self.began = now
-        if now > self.since:
-            self.since = now
-
-    def sleep(self, now: float) -> None:
-        """Account for having been runnable."""
-        self.runnable_s += now - self.woke
-        self.limit.change(-1.0, now)
-
-
-@final
-class VirtualProcessor(Task):
-    """A processor of the domain above, as the domain below sees it. It sleeps while that processor has nothing to run."""
-
-    __slots__ = ("above", "domain")
-
-    def __init__(self, name: str, domain: Domain, group: ControlGroup, weight: float) -> None:
-        super().__init__(name, group, weight, None)
-        self.domain = domain
-        """The one below, which schedules it."""
-        self.above: Processor
-
-    def resume(self, now: float, begin: float) -> None:
-        self.above.back(now, begin)
-
-    def pause(self, now: float) -> None:
-        self.above.unback(now)
+__all__ = ["Processor"]
 
 
 @final
 class Processor(AbstractProcessor):
     """A physical or virtual processor and what it runs."""
 
-    __slots__ = ("_counted_from", "charged", "check_due", "domain", "idle_s", "idle_since", "last", "listed", "off_since", "ready", "task", "wakeup")
+    __slots__ = (
+        "_counted_from", "charged", "check_due", "domain", "idle_s", "last", "off_since", "ready", "task", "wakeup",
+    )  # fmt: skip
 
-    def __init__(self, index: int, domain: Domain, task: VirtualProcessor | None) -> None:
+    def __init__(self, index: int, domain: AbstractDomain, task: VirtualProcessor | None) -> None:
         self.index = index
         self.domain = domain
         self.task = task
@@ -276,14 +121,18 @@ class Processor(AbstractProcessor):
             thread.resume(now, now)
         else:
             thread.sleep(now)
-            self.let_sleep(thread, now)
+            self._let_go(thread, now)
 
     def let_sleep(self, task: Task, now: float) -> None:
-        """The current task has nothing more to do."""
+        """The current task, a virtual processor, has nothing more to run."""
+        self._let_go(task, now)
+        self.request(now)
+
+    def _let_go(self, task: Task, now: float) -> None:
         self.charge(now)
         task.awake = False
         self.queue.dequeue(task, now)
-        self.request(now)
+        self.need = True
 
     def _choose(self, now: float) -> None:
         self.need = False
@@ -324,9 +173,8 @@ class Processor(AbstractProcessor):
             self.domain.plan_balance()
         task = self.task
         if task is not None and task.awake:
-            below = task.processor
-            assert isinstance(below, Processor)
-            below.let_sleep(task, now)
+            assert task.processor is not None
+            task.processor.let_sleep(task, now)
 
     def occupy(self, now: float) -> None:
         """Be idle no more."""
@@ -385,162 +233,10 @@ class Processor(AbstractProcessor):
 
     def migrate(self, task: Task, now: float) -> None:
         source = task.processor
-        assert isinstance(source, Processor)
+        assert source is not None
         source.charge(now)
         source.queue.dequeue(task, now)
         source.arm(now)
         self.charge(now)
         task.processor = self
         self.queue.enqueue(task, now, waking=False)
-
-
-@final
-class Domain:
-    """Processors with run queues of their own, and what they do for each other: placing, pulling, balancing.
-
-    A task that wakes up goes to the processor it ran on last if that one is idle, else to the one that fell idle last, else to the one it ran on
-    last, and the first time to the one with the least load. A processor that falls idle takes the longest-waiting task of the most crowded
-    one. Every `balance_s` per processor (every tick, if one is idle) a waiting task moves from the highest to the lowest load if its own load
-    is no more than their difference.
-    """
-
-    __slots__ = ("_balancer", "agenda", "crowded", "engine", "group", "idle", "processors", "rules", "speed")
-
-    def __init__(self, engine: Engine, agenda: Agenda, rules: AbstractRules, tasks: Sequence[VirtualProcessor | None], speed: float) -> None:
-        self.engine = engine
-        self.agenda = agenda
-        self.rules = rules
-        self.speed = speed * (1.0 - rules.hz * rules.tick_s)
-        """Progress of a thread per second of having a physical core."""
-        self.group = ControlGroup("all", None, weight=1.0, per_thread=False, cap_cores=inf)
-        self.idle: OrderedDict[Processor, None] = OrderedDict()
-        """Idle processors, the one that has been idle longest first."""
-        self.crowded: dict[Processor, None] = {}
-        """Processors with more than one runnable task."""
-        self.processors = [Processor(i, self, task) for i, task in enumerate(tasks)]
-        for processor, queue in zip(self.processors, rules.run_queues(engine, self.processors), strict=True):
-            processor.queue = queue
-            if processor.task is not None:
-                processor.task.above = processor
-        self.idle.update(dict.fromkeys(reversed(self.processors)))  # the first is taken first
-        self._balancer = engine.wakeup(self._balance)
-
-    # ---- waking ----
-
-    def wake(self, task: Task, now: float) -> None:
-        """Let a sleeping task be runnable."""
-        processor = self._place(task)
-        task.awake = True
-        task.processor = processor
-        task.waiting_since = now
-        processor.charge(now)
-        if processor.current is None:
-            if processor.queue.enqueue(task, now, waking=True):
-                processor.occupy(now)
-                processor.request(now)
-        elif processor.queue.enqueue(task, now, waking=True):
-            if processor.current is task or processor.queue.preempts(task, now):
-                processor.request(now)
-            elif not processor.listed:
-                processor.arm(now)
-
-    def _place(self, task: Task) -> Processor:
-        previous = task.processor
-        if previous is not None:
-            assert isinstance(previous, Processor)
-            if previous in self.idle or previous.current is task:
-                return previous
-        for processor in reversed(self.idle):
-            if task.may_run_on(processor):
-                return processor
-        if previous is not None:
-            return previous
-        allowed = [processor for processor in self.processors if task.may_run_on(processor)]
-        return min(allowed, key=_crowding)
-
-    def idle_processor_s(self, now: float) -> float:
-        """How long that processor has been idle that has been idle longest; negative if there is none, or only since this instant."""
-        for processor in self.idle:
-            return (now - processor.idle_since) or -1.0
-        return -1.0
-
-    def regroup(self, task: Task, group: ControlGroup, weight: float, now: float) -> None:
-        """Let a task compete elsewhere in the domain from now on."""
-        processor = task.processor
-        if task.awake:
-            assert processor is not None
-            processor.charge(now)
-            processor.queue.dequeue(task, now)
-        task.group, task.weight = group, weight
-        if task.awake:
-            assert processor is not None
-            processor.queue.enqueue(task, now, waking=False)
-            processor.request(now)
-
-    # ---- balancing ----
-
-    def pull(self, processor: Processor, now: float) -> bool:
-        """Take a waiting task from the most crowded processor to one that has nothing to run."""
-        for source in sorted(self.crowded, key=_crowding, reverse=True) if self.crowded else ():
-            task = self._candidate(source, processor, inf)
-            if task is not None:
-                processor.migrate(task, now)
-                return True
-        return False
-
-    def _candidate(self, source: Processor, target: Processor, most: float) -> Task | None:
-        """The task that has waited longest for `source`, may run on `target` and has a load of at most `most`."""
-        for _, task in zip(range(_LOOKED_AT), source.queue.waiting, strict=False):
-            if task.may_run_on(target) and source.current is not task:
-                load = source.queue.load_of(task)
-                if load < inf and load <= most * (1.0 + 1e-9):
-                    return task
-        return None
-
-    def plan_balance(self) -> None:
-        """Look for an uneven load before long, unless that is planned already."""
-        processors = len(self.processors)
-        if processors > 1:
-            now = self.engine._now
-            rules = self.rules
-            due = now + rules.balance_s * processors
-            if self.idle:
-                due = min(due, next_tick(now, now, rules.hz))
-            if due < self._balancer.due:
-                self._balancer.at(due)
-
-    def _balance(self) -> None:
-        now = self.engine._now
-        for processor in self.processors:
-            processor.charge(now)
-        for _ in self.processors:
-            if not self.crowded or not self._move(now):
-                break
-        self.agenda.settle(now)
-        if self.crowded:
-            self.plan_balance()
-
-    def _move(self, now: float) -> bool:
-        """Move one task from the highest to the lowest load; whether to go on."""
-        source = max(self.crowded, key=_load)
-        target = min(self.processors, key=_load)
-        gap = source.queue.load() - target.queue.load()
-        task = self._candidate(source, target, gap)
-        if task is None:
-            return False
-        load = source.queue.load_of(task)
-        target.migrate(task, now)
-        if target.current is None:
-            target.occupy(now)
-            target.request(now)
-        else:
-            target.arm(now)
-        return 2.0 * load < gap
-
-
-def _crowding(processor: Processor) -> int:
-    return processor.queue.runnable
-
-
-def _load(processor: Processor) -> float:
-    return processor.queue.load()

@@ -1,8 +1,8 @@
 """A machine whose processors are shared by rules: the tree of groups, the domains in it, and the accounts of both.
 
-A group with a finite number of processors is a virtual machine: it opens a domain above, whose processors are tasks here. Any other group is a
-control group of the domain it is in; if it weighs per thread, has no cap and no groups of its own, it needs no entity: its threads compete
-directly.
+A group with a finite number of processors is a virtual machine: it opens a domain above, whose processors are tasks here. Any other group
+is a control group of the domain it is in; if it weighs per thread, has no cap and no groups of its own, it needs no entity: its threads
+compete directly.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from typing import final
 
 from simvirt.engine import Engine
 from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler, CpuAccount, Share
+from simvirt.resources.cpu.discrete.agenda import Agenda
 from simvirt.resources.cpu.discrete.contract import UNIT_WEIGHT, AbstractRules, ControlGroup
-from simvirt.resources.cpu.discrete.processor import Agenda, DiscreteThread, Domain, Limit, VirtualProcessor
+from simvirt.resources.cpu.discrete.domain import Domain
+from simvirt.resources.cpu.discrete.limit import Limit
+from simvirt.resources.cpu.discrete.tasks import DiscreteThread, VirtualProcessor
 
 __all__ = ["Counters", "DiscreteGroup", "DiscreteScheduler", "ProcessorTimes", "RulesFor"]
 
@@ -57,7 +60,14 @@ class _Branch(AbstractGroup):
     )  # fmt: skip
 
     def __init__(
-        self, name: str, share: Share, scheduler: DiscreteScheduler, parent: _Branch | None, domain: Domain, control: ControlGroup, limit: Limit
+        self,
+        name: str,
+        share: Share,
+        scheduler: DiscreteScheduler,
+        parent: _Branch | None,
+        domain: Domain,
+        control: ControlGroup,
+        limit: Limit,
     ) -> None:
         self.name = name
         self.share = share
@@ -80,6 +90,8 @@ class _Branch(AbstractGroup):
     def group(self, name: str, share: Share) -> DiscreteGroup:
         if not 0.0 < share.weight < inf or not share.cap_cores > 0.0 or not share.processors > 0.0:
             raise ValueError(f"group {name}: {share}: weight, cap_cores and processors must be positive, the weight finite")
+        if share.processors != inf and share.processors != int(share.processors):
+            raise ValueError(f"group {name}: {share.processors} processors; must be a whole number")
         self._stand_alone()
         scheduler = self._scheduler
         limit = self._limit
@@ -213,7 +225,7 @@ class DiscreteScheduler(_Branch, AbstractScheduler):
             raise ValueError(f"cores: {cores}; must be at least 1")
         self.cores = cores
         self.engine = engine
-        self.rules_for: RulesFor = rules_for if rules_for is not None else lambda name, share: rules
+        self.rules_for: RulesFor = rules_for if rules_for is not None else lambda _name, _share: rules
         domain = Domain(engine, Agenda(), rules, [None] * cores, 1.0)
         super().__init__("root", Share(processors=cores), self, None, domain, domain.group, Limit(cores, None, engine.now))
 

@@ -1,0 +1,167 @@
+"""A domain at work: processors with run queues of their own, and what they do for each other."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from math import inf
+from typing import final
+
+from simvirt.engine import Engine
+from simvirt.resources.cpu.discrete.agenda import Agenda
+from simvirt.resources.cpu.discrete.contract import AbstractDomain, AbstractProcessor, AbstractRules, ControlGroup, Task, next_tick
+from simvirt.resources.cpu.discrete.processor import Processor
+from simvirt.resources.cpu.discrete.tasks import VirtualProcessor
+
+__all__ = ["Domain"]
+
+_LOOKED_AT = 32
+"""Waiting tasks looked at before another processor is given up as a source."""
+
+
+@final
+class Domain(AbstractDomain):
+    """Placing, pulling, balancing.
+
+    A task that wakes up goes to the processor it ran on last if that one is idle, else to the one that fell idle last, else to the one it
+    ran on last, and the first time to the one with the least load. A processor that falls idle takes the longest-waiting task of the most
+    crowded one. Every `balance_s` per processor (every tick, if one is idle) a waiting task moves from the highest to the lowest load if
+    its own load is no more than their difference.
+    """
+
+    __slots__ = ("_balancer", "group", "processors")
+
+    def __init__(
+        self, engine: Engine, agenda: Agenda, rules: AbstractRules, tasks: Sequence[VirtualProcessor | None], speed: float
+    ) -> None:
+        self.engine = engine
+        self.agenda = agenda
+        self.rules = rules
+        self.speed = speed * (1.0 - rules.hz * rules.tick_s)
+        self.group = ControlGroup("all", None, weight=1.0, per_thread=False, cap_cores=inf)
+        self.idle = OrderedDict()
+        self.crowded = {}
+        self.processors = [Processor(i, self, task) for i, task in enumerate(tasks)]
+        for processor, queue in zip(self.processors, rules.run_queues(engine, self.processors), strict=True):
+            processor.queue = queue
+            if processor.task is not None:
+                processor.task.above = processor
+        self.idle.update(dict.fromkeys(reversed(self.processors)))  # the first is taken first
+        self._balancer = engine.wakeup(self._balance)
+
+    # ---- waking ----
+
+    def wake(self, task: Task, now: float) -> None:
+        processor = self._place(task)
+        task.awake = True
+        task.processor = processor
+        task.waiting_since = now
+        processor.charge(now)
+        if processor.current is None:
+            if processor.queue.enqueue(task, now, waking=True):
+                processor.occupy(now)
+                processor.request(now)
+        elif processor.queue.enqueue(task, now, waking=True):
+            if processor.current is task or processor.queue.preempts(task, now):
+                processor.request(now)
+            elif not processor.listed:
+                processor.arm(now)
+
+    def _place(self, task: Task) -> AbstractProcessor:
+        previous = task.processor
+        if previous is not None and (previous in self.idle or previous.current is task):
+            return previous
+        for processor in reversed(self.idle):
+            if task.may_run_on(processor):
+                return processor
+        if previous is not None:
+            return previous
+        allowed = [processor for processor in self.processors if task.may_run_on(processor)]
+        return min(allowed, key=_crowding)
+
+    def idle_processor_s(self, now: float) -> float:
+        """How long that processor has been idle that has been idle longest; negative if there is none, or only since this instant."""
+        for processor in self.idle:
+            return (now - processor.idle_since) or -1.0
+        return -1.0
+
+    def regroup(self, task: Task, group: ControlGroup, weight: float, now: float) -> None:
+        """Let a task compete elsewhere in the domain from now on."""
+        processor = task.processor
+        if task.awake:
+            assert processor is not None
+            processor.charge(now)
+            processor.queue.dequeue(task, now)
+        task.group, task.weight = group, weight
+        if task.awake:
+            assert processor is not None
+            processor.queue.enqueue(task, now, waking=False)
+            processor.request(now)
+
+    # ---- balancing ----
+
+    def pull(self, processor: AbstractProcessor, now: float) -> bool:
+        """Take a waiting task from the most crowded processor to one that has nothing to run."""
+        for source in sorted(self.crowded, key=_crowding, reverse=True) if self.crowded else ():
+            task = self._candidate(source, processor, inf)
+            if task is not None:
+                processor.migrate(task, now)
+                return True
+        return False
+
+    def _candidate(self, source: AbstractProcessor, target: AbstractProcessor, most: float) -> Task | None:
+        """The task that has waited longest for `source`, may run on `target` and has a load of at most `most`."""
+        for _, task in zip(range(_LOOKED_AT), source.queue.waiting, strict=False):
+            if task.may_run_on(target) and source.current is not task:
+                load = source.queue.load_of(task)
+                if load < inf and load <= most * (1.0 + 1e-9):
+                    return task
+        return None
+
+    def plan_balance(self) -> None:
+        """Look for an uneven load before long, unless that is planned already."""
+        processors = len(self.processors)
+        if processors > 1:
+            now = self.engine._now
+            rules = self.rules
+            due = now + rules.balance_s * processors
+            if self.idle:
+                due = min(due, next_tick(now, now, rules.hz))
+            if due < self._balancer.due:
+                self._balancer.at(due)
+
+    def _balance(self) -> None:
+        now = self.engine._now
+        for processor in self.processors:
+            processor.charge(now)
+        for _ in self.processors:
+            if not self.crowded or not self._move(now):
+                break
+        self.agenda.settle(now)
+        if self.crowded:
+            self.plan_balance()
+
+    def _move(self, now: float) -> bool:
+        """Move one task from the highest to the lowest load; whether to go on."""
+        source = max(self.crowded, key=_load)
+        target = min(self.processors, key=_load)
+        gap = source.queue.load() - target.queue.load()
+        task = self._candidate(source, target, gap)
+        if task is None:
+            return False
+        load = source.queue.load_of(task)
+        target.migrate(task, now)
+        if target.current is None:
+            target.occupy(now)
+            target.request(now)
+        else:
+            target.arm(now)
+        return 2.0 * load < gap
+
+
+def _crowding(processor: AbstractProcessor) -> int:
+    return processor.queue.runnable
+
+
+def _load(processor: AbstractProcessor) -> float:
+    return processor.queue.load()

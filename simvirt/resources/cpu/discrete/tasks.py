@@ -1,0 +1,111 @@
+"""The two kinds of tasks: threads, which do the work, and virtual processors, on which others run."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any, final
+
+from simvirt.resources.cpu.contract import AbstractThread, Done
+from simvirt.resources.cpu.discrete.contract import AbstractDomain, AbstractProcessor, ControlGroup, Task
+from simvirt.resources.cpu.discrete.limit import Limit
+
+__all__ = ["DiscreteThread", "VirtualProcessor"]
+
+
+@final
+class DiscreteThread(Task, AbstractThread):
+    """A thread: it makes progress from `since` on while it runs, and its burst is over at `ends`."""
+
+    __slots__ = (
+        "argument", "began", "busy_s", "domain", "done", "ends", "left_s", "limit", "overhead_s", "runnable_s", "running", "since", "woke",
+    )  # fmt: skip
+
+    def __init__(
+        self, name: str, domain: AbstractDomain, group: ControlGroup, weight: float, affinity: frozenset[int] | None, limit: Limit
+    ) -> None:
+        super().__init__(name, group, weight, affinity)
+        self.domain = domain
+        self.limit = limit
+        self.done: Done | None = None
+        self.argument: Any = None
+        self.left_s = 0.0
+        self.running = False
+        self.began = self.since = 0.0
+        """When it got the processor, and from when on it makes progress."""
+        self.ends = inf
+        self.woke = 0.0
+        self.busy_s = self.overhead_s = self.runnable_s = 0.0
+
+    def run(self, cpu_s: float, done: Done, argument: Any) -> None:
+        if not 0.0 < cpu_s < inf:
+            raise ValueError(f"thread {self.name}: burst of {cpu_s} s; must be positive and finite")
+        if self.done is not None:
+            raise RuntimeError(f"thread {self.name}: runs a burst already")
+        self.done = done
+        self.argument = argument
+        self.left_s = cpu_s
+        if not self.awake:  # else it goes on without a pause
+            domain = self.domain
+            now = domain.engine._now
+            self.woke = now
+            self.limit.change(1.0, now)
+            domain.wake(self, now)
+            domain.agenda.settle(now)
+
+    def resume(self, now: float, begin: float) -> None:
+        if not self.running:
+            self.running = True
+            self.began = now
+            self.since = begin
+            self.ends = begin + self.left_s / self.domain.speed
+
+    def pause(self, now: float) -> None:
+        if self.running:
+            self.bring(now)
+            self.running = False
+            self.ends = inf
+
+    def bring(self, now: float) -> None:
+        """Bring the accounts up to date."""
+        if self.awake:
+            self.runnable_s += now - self.woke
+            self.woke = now
+        if not self.running:
+            return
+        if now >= self.ends:
+            done_s = self.left_s
+            self.left_s = 0.0
+        elif now > self.since:
+            done_s = (now - self.since) * self.domain.speed
+            self.left_s -= done_s
+        else:
+            done_s = 0.0
+        self.busy_s += done_s
+        self.overhead_s += now - self.began - done_s
+        self.began = now
+        if now > self.since:
+            self.since = now
+
+    def sleep(self, now: float) -> None:
+        """Account for having been runnable."""
+        self.runnable_s += now - self.woke
+        self.limit.change(-1.0, now)
+
+
+@final
+class VirtualProcessor(Task):
+    """A processor of the domain above, as the domain below sees it. It sleeps while that processor has nothing to run."""
+
+    __slots__ = ("above", "domain")
+
+    def __init__(self, name: str, domain: AbstractDomain, group: ControlGroup, weight: float) -> None:
+        super().__init__(name, group, weight, None)
+        self.domain = domain
+        """The one below, which schedules it."""
+        self.above: AbstractProcessor
+
+    def resume(self, now: float, begin: float) -> None:
+        self.above.back(now, begin)
+
+    def pause(self, now: float) -> None:
+        self.above.unback(now)
