@@ -93,6 +93,11 @@ class Catalog:
         mine = {path: wanted for path, wanted in (overrides or {}).items() if path.startswith(f"{name}.")}
         return build_workload(name, override_amounts(table, name, mine), self.references)
 
+    def scheduler_summary(self, name: str) -> tuple[str, str]:
+        """The rules that a scheduler follows, by name, and what it is, in a sentence."""
+        table = self._inherited("schedulers", name)
+        return str(table.get("rules")), str(table.get("summary"))
+
     def scheduling(self, name: str, overrides: Overrides | None = None) -> Scheduling:
         """A CPU scheduler by name. An override names a parameter as `scheduler.parameter`; those of other things are left alone."""
         from simvirt.scheduler_reader import build_scheduling  # noqa: PLC0415 - loads the engine, which listing profiles does not need

@@ -25,7 +25,14 @@ _USER_ERROR: Final = 2
 _INTERRUPTED: Final = 128 + 2
 _BROKEN_PIPE: Final = 128 + 13
 
-_KINDS: Final = {"platforms": "platform", "layers": "layer", "machines": "machine", "workloads": "workload", "references": "reference"}
+_KINDS: Final = {
+    "platforms": "platform",
+    "layers": "layer",
+    "machines": "machine",
+    "workloads": "workload",
+    "schedulers": "scheduler",
+    "references": "reference",
+}
 
 
 class UsageError(SimvirtError):

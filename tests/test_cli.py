@@ -406,7 +406,7 @@ def test_a_bad_scenario_is_not_run_and_writes_nothing(say: Say, tmp_path: Path) 
         (["check", "{}/none.toml"], ["none.toml: No such file or directory", "give the path"]),
         (["check", "{}"], ["Is a directory", "give the path"]),
         (["run", "{}/binary.toml"], ["binary.toml: not UTF-8 text"]),
-        (["show", "dokcer"], ["'dokcer' is no platform, layer, machine, workload or reference", "'docker'"]),
+        (["show", "dokcer"], ["'dokcer' is no platform, layer, machine, workload, scheduler or reference", "'docker'"]),
         (["show", "docker", "--kind", "machine"], ["'docker' is no machine but a platform and a layer", "--kind platform"]),
         (["show", "docker", "--machine", "small"], ["machine 'small' is unknown", "'small-server'"]),
         (["list", "platform"], ["invalid choice: 'platform'", "platforms", "simvirt list --help"]),
@@ -571,3 +571,30 @@ def test_the_example_scenarios_are_sound(say: Say, path: Path) -> None:
     said = say("check", path)
     assert said.code == 0, said.err
     assert said.out.startswith(f"{path}: ok; ")
+
+
+def test_a_scheduler_is_listed_and_shown_with_its_parameters(say: Say) -> None:
+    listed = say("list", "schedulers")
+    assert listed.code == 0
+    assert "completely-fair" in listed.out
+    shown = say("show", "cfs")
+    assert "wakeup_granularity_s" in shown.out
+    assert "linux-sched-src" in shown.out
+    assert "no parameters" in say("show", "fluid").out
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('scheduler = "cfz"', ("scheduler: 'cfz' is unknown", "'cfs'")),
+        ('scheduler = "cfs"\nguest_scheduler = "fluid"', ("guest_scheduler: 'fluid'", "do not mix")),
+        ('scheduler = "cfs"\noverride = { "cfs.latensy_s" = 1 }', ("override.cfs.latensy_s", "latency_s")),
+        ('scheduler = "cfs"\noverride = { "cfs.hz" = 0 }', ("hz: 0", "must be positive")),
+    ],
+)
+def test_a_scheduler_that_cannot_be_used(say: Say, tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
+    path = tmp_path / "scenario.toml"
+    path.write_text(f"{text}\n{GOOD}")
+    said = say("check", str(path))
+    assert said.code == 2
+    assert all(any(word in problem for problem in said.problems) for word in words), said.problems

@@ -10,7 +10,13 @@ from simvirt.errors import CatalogError, nearest
 
 __all__ = ["FOLDERS", "kinds_of", "names_of"]
 
-FOLDERS: Final[Mapping[str, str]] = {"platform": "platforms", "layer": "layers", "machine": "hardware", "workload": "workloads"}
+FOLDERS: Final[Mapping[str, str]] = {
+    "platform": "platforms",
+    "layer": "layers",
+    "machine": "hardware",
+    "workload": "workloads",
+    "scheduler": "schedulers",
+}
 """Kind → folder of its profiles; publications are entries of files and have none of their own."""
 
 
@@ -25,5 +31,5 @@ def kinds_of(name: str, catalog: Catalog) -> tuple[str, ...]:
     found = tuple(kind for kind, names in known.items() if name in names)
     if not found:
         profiles = {one for kind, names in known.items() if kind != "reference" for one in names}
-        raise CatalogError([f"{name!r} is no platform, layer, machine, workload or reference; {nearest(name, profiles)}"])
+        raise CatalogError([f"{name!r} is no platform, layer, machine, workload, scheduler or reference; {nearest(name, profiles)}"])
     return found

@@ -53,6 +53,10 @@ def _workload(catalog: Catalog, name: str) -> Cells:
     return str(workload.requires), workload.summary
 
 
+def _scheduler(catalog: Catalog, name: str) -> Cells:
+    return catalog.scheduler_summary(name)
+
+
 def _reference(catalog: Catalog, name: str) -> Cells:
     reference = catalog.references[name]
     return str(reference.year), reference.title
@@ -63,6 +67,7 @@ _COLUMNS: Final[Mapping[str, tuple[Cells, Callable[[Catalog, str], Cells]]]] = {
     "layer": (("kind", "summary"), _layer),
     "machine": (("cores", "clock", "summary"), _machine),
     "workload": (("requires", "summary"), _workload),
+    "scheduler": (("rules", "summary"), _scheduler),
     "reference": (("year", "title"), _reference),
 }
 """Kind → further columns, and what stands in them."""

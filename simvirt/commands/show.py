@@ -44,6 +44,9 @@ def _described(catalog: Catalog, kind: str, name: str, machine: str | None) -> t
     if kind == "workload":
         workload = catalog.workload(name)
         return _workload(workload), [(name, path, cost) for path, cost in workload.evidence]
+    if kind == "scheduler":
+        rules, summary = catalog.scheduler_summary(name)
+        return [f"scheduler {name} ({rules}): {summary}"], [(name, path, cost) for path, cost in catalog.scheduling(name).evidence]
     layer = catalog.hardware(name) if kind == "machine" else catalog.layer(name)
     if machine is not None:
         layer = layer.on(catalog.hardware(machine).clock_hz.si)
@@ -61,6 +64,8 @@ def _costs(costs: list[OwnedCost], catalog: Catalog) -> list[str]:
         own = [(name, cost) for of, name, cost in costs if of == owner]
         lines += ["", f"{owner}, {grade_count(cost for _, cost in own)}", *cost_table(own)]
     every = [cost for _, _, cost in costs]
+    if not every:
+        return ["", "It has no parameters."]
     return [*lines, "", *source_table(every, catalog.references), "", f"In all {grade_count(every)}"]
 
 
