@@ -44,11 +44,12 @@ class Wakeup(Event):
     def at(self, time: float) -> None:
         """Call the action at `time` (seconds, not before now) and at no other time."""
         self.due = time
-        if time < self.pending[-1]:
+        pending = self.pending
+        if time < pending[-1]:
             engine = self.env
             if not time >= engine._now:
                 raise ValueError(f"wake-up at {time} s is before the current simulation time of {engine._now} s")
-            self.pending.append(time)
+            pending.append(time)
             heappush(engine._queue, (time, NORMAL, next(engine._eid), self))
 
     def cancel(self) -> None:
@@ -57,24 +58,24 @@ class Wakeup(Event):
 
 
 def _fire(event: Any) -> None:
-    """Callback for SimPy's own `step`, which has just taken the callbacks away."""
+    """Callback for SimPy's own `step`, which has just taken the callbacks away: do what the loop of `run` does."""
     event.callbacks = _FIRE
-    _serve(event)
+    event.pending.pop()
+    if event.due <= event.env._now:
+        event.due = Infinity
+        event.action()
+    else:
+        _again(event)
 
 
 _FIRE: list[Callable[[Any], None]] = [_fire]
 
 
-def _serve(wakeup: Wakeup) -> None:
-    """Serve the earliest queue entry of a wake-up: run the action, or look again if it is wanted later."""
-    pending = wakeup.pending
-    now = pending.pop()
+def _again(wakeup: Wakeup) -> None:
+    """Look again at a wake-up whose entry came before its time."""
     due = wakeup.due
-    if due <= now:
-        wakeup.due = Infinity
-        wakeup.action()
-    elif due < pending[-1]:
-        pending.append(due)
+    if due < wakeup.pending[-1]:
+        wakeup.pending.append(due)
         engine = wakeup.env
         heappush(engine._queue, (due, NORMAL, next(engine._eid), wakeup))
 
@@ -85,6 +86,19 @@ class Engine(simpy.Environment):
     Only `run` with a number as `until` takes the short way; it gives the same order of events as SimPy's own.
     It reaches into SimPy's private queue, which is why the project pins `simpy<5` and tests against upstream behaviour.
     """
+
+    _is_running = False
+    """Whether `run` serves events in its own loop."""
+
+    def pass_to(self, time: float) -> bool:
+        """Move the clock to `time` if nothing is due until then, so that a station may go on without an event of its own.
+
+        Only while `run` has a number as `until`; else every step is one event, as in SimPy.
+        """
+        if self._is_running and time < self._queue[0][0]:  # the queue holds the end of the run
+            self._now = time
+            return True
+        return False
 
     def wakeup(self, action: Callable[[], None]) -> Wakeup:
         """Make a reusable event that calls `action`."""
@@ -101,15 +115,23 @@ class Engine(simpy.Environment):
         stop._ok = True
         stop._value = None
         stop.callbacks = [StopSimulation.callback]
-        queue, step, serve = self._queue, self.step, _serve
+        queue, step, again = self._queue, self.step, _again
         heappush(queue, (end, URGENT, next(self._eid), stop))
+        self._is_running = True
         try:
             while True:  # the queue holds `stop`, so it is not empty
                 event = queue[0][3]
                 if event.__class__ is Wakeup:
-                    self._now = heappop(queue)[0]
-                    serve(event)
+                    self._now = now = heappop(queue)[0]
+                    event.pending.pop()
+                    if event.due <= now:
+                        event.due = Infinity
+                        event.action()
+                    else:
+                        again(event)
                 else:
                     step()
         except StopSimulation as stopped:
             return stopped.args[0]
+        finally:
+            self._is_running = False

@@ -31,12 +31,18 @@ class Delay:
         self.served = 0
         """Requests that left since `restart`."""
 
-    def pass_on(self, done: Done, argument: Any) -> None:
-        """Call `done(argument)` after the delay."""
-        departure = self._engine._now + self.delay_s
-        if not self._in_flight:
+    def pass_on(self, done: Done, argument: Any) -> float:
+        """Call `done(argument)` after the delay, and return when that will be."""
+        return self.pass_on_from(self._engine._now, done, argument)
+
+    def pass_on_from(self, arrival: float, done: Done, argument: Any) -> float:
+        """The same for a request that comes at `arrival`: now or later, but not before one that has been accepted already."""
+        departure = arrival + self.delay_s
+        in_flight = self._in_flight
+        if not in_flight:
             self._wakeup.at(departure)
-        self._in_flight.append((departure, done, argument))
+        in_flight.append((departure, done, argument))
+        return departure
 
     def _depart(self) -> None:
         in_flight = self._in_flight

@@ -71,12 +71,16 @@ class Disk:
         heapreplace(self._free_at, completion)
         return completion
 
-    def submit(self, service_s: float, done: Done, argument: Any) -> None:
-        """Queue one request that needs a channel for `service_s` seconds; call `done(argument)` when it is complete."""
+    def submit(self, service_s: float, done: Done, argument: Any) -> float:
+        """Queue one request that needs a channel for `service_s` seconds; call `done(argument)` when it is complete.
+
+        Returns when that will be.
+        """
         completion = self.reserve(service_s)
         pending = self._pending
         heappush(pending, (completion, self._accepted, done, argument))
         self._wakeup.at(pending[0][0])
+        return completion
 
     def _complete(self) -> None:
         pending = self._pending

@@ -65,7 +65,9 @@ class Link:
     def reserve(self, packets: float, size_bytes: float) -> float:
         """Queue one request and return when its last byte will have left; for the end of a path, where nothing follows."""
         now = self._engine._now
-        service_s = self.service_s(packets, size_bytes)
+        bytes_s = size_bytes / self.bandwidth_bytes_per_s
+        packets_s = packets / self.packets_per_s
+        service_s = bytes_s if bytes_s > packets_s else packets_s
         self._accepted += 1
         self._packets += packets
         self._size_bytes += size_bytes
@@ -82,13 +84,14 @@ class Link:
         in_system.append((departure, packets, size_bytes))
         return departure
 
-    def send(self, packets: float, size_bytes: float, done: Done, argument: Any) -> None:
-        """Queue one request; call `done(argument)` when its last byte has left."""
+    def send(self, packets: float, size_bytes: float, done: Done, argument: Any) -> float:
+        """Queue one request; call `done(argument)` when its last byte has left, and return when that will be."""
         departure = self.reserve(packets, size_bytes)
         pending = self._pending
         if not pending:
             self._wakeup.at(departure)
         pending.append((departure, done, argument))
+        return departure
 
     def _depart(self) -> None:
         pending = self._pending

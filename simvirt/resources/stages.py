@@ -13,28 +13,46 @@ from typing import Any, Protocol, final
 from simvirt.engine import Engine
 from simvirt.resources.cpu.contract import AbstractGroup, AbstractThread
 from simvirt.resources.cpu.idle import IdleLadder
-from simvirt.resources.threads import ThreadPool
+from simvirt.resources.delay import Delay
+from simvirt.resources.threads import AWAKE, ThreadPool
 
-__all__ = ["AbstractStage", "Acquire", "CallerBurst", "CpuWork", "Device", "End", "PoolBurst", "Release", "Request"]
+__all__ = [
+    "AbstractStage",
+    "Acquire",
+    "CallerBurst",
+    "CpuWork",
+    "Device",
+    "DeviceThenDelay",
+    "End",
+    "LastDevice",
+    "PoolBurst",
+    "Release",
+    "Request",
+    "Reserve",
+    "Submit",
+]
 
 
 @final
 class Request:
     """One request on its way."""
 
-    __slots__ = ("blocked_at", "factor", "slept_s", "thread", "times")
+    __slots__ = ("blocked_at", "factor", "server", "slept_s", "thread", "times")
+
+    blocked_at: float
+    """When the application's thread last left the processor."""
+    server: AbstractThread
+    """The thread of somebody else that works for it."""
+    slept_s: float
+    """How long the application's thread slept before it went on with this request; negative if it did not."""
+    thread: AbstractThread
+    """The application's thread that works for it, if it needs that thread more than once."""
 
     def __init__(self, started: float, factor: float) -> None:
         self.factor = factor
         """Scales the random part of its CPU work; mean 1."""
         self.times = [started]
-        """When it was meant to start, then when each stage let it go."""
-        self.blocked_at = started
-        """When that thread last left the processor."""
-        self.thread: AbstractThread | None = None
-        """The application's thread that works for it."""
-        self.slept_s = 0.0
-        """How long that thread slept before it went on with this request; negative if it did not."""
+        """When it was meant to start, then when each stage lets it go; devices say that beforehand."""
 
 
 class AbstractStage(ABC):
@@ -105,33 +123,39 @@ class CpuWork:
             if self.asleep_s:
                 self.wakes += 1
                 work += self.asleep_s
-            halted_s = self._halted_s() if self.virtual else slept_s
-            if halted_s >= 0.0:
-                work += self._wake(min(slept_s, halted_s))
-        if self.notify is not None and self.notify[0].would_wake():
+            if self.virtual:
+                halted_s = self.virtual[0][0].idle_processor_s()
+                if halted_s >= 0.0:
+                    work += self._wake(halted_s if halted_s < slept_s else slept_s)
+            elif self.ladder is not None:
+                work += self._wake_core(slept_s)
+        notify = self.notify
+        if notify is not None and (notify[0].sleeping or notify[0].made < notify[0].size):
             self.notified += 1
-            work += self.notify[1]
+            work += notify[1]
         return work
 
-    def _halted_s(self) -> float:
-        """How long the lowest virtual processor has been halted; negative if none was."""
-        return self.virtual[0][0].idle_processor_s()
-
     def _wake(self, idle_s: float) -> float:
-        """Wake the halted virtual processors, and the core below them, which has not been idle for longer than any core."""
+        """Wake the halted virtual processors, and the core below them."""
         work = 0.0
         for i, (group, wake_s) in enumerate(self.virtual):
             if group.idle_processor_s() >= 0.0:
                 self.halts[i] += 1
                 work += wake_s
         if self.ladder is not None:
-            assert self.cores is not None
-            core_idle_s = self.cores.idle_processor_s()
-            if core_idle_s >= 0.0:
-                exit_s = self.ladder.exit_s(min(idle_s, core_idle_s))
-                self.core_wakes_s += exit_s
-                work += exit_s
+            work += self._wake_core(idle_s)
         return work
+
+    def _wake_core(self, idle_s: float) -> float:
+        """Wake the core, which has not been idle for longer than any core."""
+        assert self.ladder is not None
+        assert self.cores is not None
+        core_idle_s = self.cores.idle_processor_s()
+        if core_idle_s < 0.0:
+            return 0.0
+        exit_s = self.ladder.exit_s(core_idle_s if core_idle_s < idle_s else idle_s)
+        self.core_wakes_s += exit_s
+        return exit_s
 
     def cpu_s(self) -> float:
         """All CPU time charged since the last restart."""
@@ -145,14 +169,15 @@ class CpuWork:
 class Acquire(AbstractStage):
     """Wait for a thread of the application."""
 
-    __slots__ = ("_engine", "pool")
+    __slots__ = ("_engine", "_grant", "pool")
 
     def __init__(self, engine: Engine, pool: ThreadPool) -> None:
         self._engine = engine
+        self._grant = self._granted
         self.pool = pool
 
     def enter(self, request: Request) -> None:
-        self.pool.acquire(self._granted, request)
+        self.pool.acquire(self._grant, request)
 
     def _granted(self, request: Request, thread: AbstractThread, slept_s: float) -> None:
         request.thread = thread
@@ -171,10 +196,7 @@ class Release(AbstractStage):
         self.pool = pool
 
     def enter(self, request: Request) -> None:
-        thread = request.thread
-        assert thread is not None
-        request.thread = None
-        self.pool.release(thread)
+        self.pool.release(request.thread)
         self.next.enter(request)
 
 
@@ -191,12 +213,10 @@ class CallerBurst(AbstractStage):
         self._done = self._finished
 
     def enter(self, request: Request) -> None:
-        thread = request.thread
-        assert thread is not None
         slept_s = request.slept_s if self._first else self._engine._now - request.blocked_at
         seconds = self.work.seconds(request.factor, slept_s)
         if seconds > 0.0:
-            thread.run(seconds, self._done, request)
+            request.thread.run(seconds, self._done, request)
         else:
             self._finished(request)
 
@@ -208,64 +228,102 @@ class CallerBurst(AbstractStage):
 
 @final
 class PoolBurst(AbstractStage):
-    """CPU work on a thread of somebody else, who serves requests in order of arrival."""
+    """CPU work on a thread that serves requests in order of arrival and is free again after it.
 
-    __slots__ = ("_done", "_engine", "pool", "work")
+    It takes and gives back threads of its pool itself when nobody waits: this is where most of a simulation's time goes.
+    """
+
+    __slots__ = ("_done", "_engine", "_grant", "pool", "work")
 
     def __init__(self, engine: Engine, work: CpuWork, pool: ThreadPool) -> None:
         self._engine = engine
         self.work = work
         self.pool = pool
+        self._grant = self._granted
         self._done = self._finished
 
     def enter(self, request: Request) -> None:
-        self.pool.acquire(self._granted, request)
+        sleeping = self.pool.sleeping
+        if sleeping:
+            thread, since = sleeping.pop()
+            self._granted(request, thread, (self._engine._now - since) or AWAKE)
+        else:
+            self.pool.acquire(self._grant, request)
 
     def _granted(self, request: Request, thread: AbstractThread, slept_s: float) -> None:
         request.times.append(self._engine._now)
+        request.server = thread
         seconds = self.work.seconds(request.factor, slept_s)
         if seconds > 0.0:
-            thread.run(seconds, self._done, (request, thread))
+            thread.run(seconds, self._done, request)
         else:
-            self._finished((request, thread))
+            self._finished(request)
 
-    def _finished(self, served: tuple[Request, AbstractThread]) -> None:
-        request, thread = served
-        self.pool.release(thread)
-        request.times.append(self._engine._now)
+    def _finished(self, request: Request) -> None:
+        pool, now = self.pool, self._engine._now
+        if pool.waiting:
+            pool.release(request.server)
+        else:
+            pool.sleeping.append((request.server, now))
+        request.times.append(now)
         self.next.enter(request)
 
 
 class Submit(Protocol):
-    """How a device takes a request: it calls done(argument) when it has served it."""
+    """How a device takes a request: it calls done(argument) when it has served it, and says beforehand when that will be."""
 
-    def __call__(self, done: Callable[[Any], None], argument: Any, /) -> None: ...
+    def __call__(self, done: Callable[[Any], None], argument: Any, /) -> float: ...
 
 
 @final
 class Device(AbstractStage):
-    """A stay at a device, whatever kind: the amount is settled beforehand."""
+    """A stay at a device, whatever kind: the amount is settled beforehand, and its end is known on arrival."""
 
-    __slots__ = ("_done", "_engine", "_submit", "runs")
+    __slots__ = ("_submit",)
 
-    def __init__(self, engine: Engine, submit: Submit) -> None:
-        self._engine = engine
+    def __init__(self, submit: Submit) -> None:
         self._submit = submit
-        self._done = self._finished
-        self.runs = 0
 
     def enter(self, request: Request) -> None:
-        self.runs += 1
-        self._submit(self._done, request)
+        request.times.append(self._submit(self.next.enter, request))
 
-    def _finished(self, request: Request) -> None:
-        request.times.append(self._engine._now)
+
+Reserve = Callable[[], float]
+"""How a device takes a request that it need not tell anybody about: it says when it will have served it."""
+
+
+@final
+class DeviceThenDelay(AbstractStage):
+    """A stay at a device that serves in order of arrival, then a delay: one event."""
+
+    __slots__ = ("_delay", "_reserve")
+
+    def __init__(self, reserve: Reserve, delay: Delay) -> None:
+        self._reserve = reserve
+        self._delay = delay
+
+    def enter(self, request: Request) -> None:
+        departure = self._reserve()
+        request.times += departure, self._delay.pass_on_from(departure, self.next.enter, request)
+
+
+@final
+class LastDevice(AbstractStage):
+    """A stay at a device at the end of the way of a request that nobody waits for: no event."""
+
+    __slots__ = ("_reserve",)
+
+    def __init__(self, reserve: Reserve) -> None:
+        self._reserve = reserve
+
+    def enter(self, request: Request) -> None:
+        request.times.append(self._reserve())
         self.next.enter(request)
 
 
 @final
 class End(AbstractStage):
-    """The last stage: it hands the finished request to whoever asked for it."""
+    """The last stage: it hands the request to whoever asked for it, with all its times."""
 
     __slots__ = ("_finished",)
 

@@ -26,7 +26,7 @@ class ThreadPool:
     last is woken first. Threads are made when first needed and count as having slept since the pool was made.
     """
 
-    __slots__ = ("_born", "_engine", "_made", "_sleeping", "_waiting", "group", "name", "size")
+    __slots__ = ("_born", "_engine", "group", "made", "name", "size", "sleeping", "waiting")
 
     def __init__(self, engine: Engine, group: AbstractGroup, name: str, size: float = inf) -> None:
         assert size >= 1, size
@@ -35,39 +35,28 @@ class ThreadPool:
         self.group = group
         self.name = name
         self.size = size
-        self._made = 0
-        self._sleeping: list[tuple[AbstractThread, float]] = []
-        self._waiting: deque[tuple[Granted, Any]] = deque()
+        self.made = 0
+        """Threads that there are, asleep or not."""
+        self.sleeping: list[tuple[AbstractThread, float]] = []
+        """Threads that sleep and since when, the last to fall asleep last."""
+        self.waiting: deque[tuple[Granted, Any]] = deque()
+        """Requests that wait for a thread, in order of arrival, and whom to tell."""
 
     def acquire(self, granted: Granted, request: Any) -> None:
         """Give the request a thread, now or when one is released."""
-        if self._sleeping:
-            thread, since = self._sleeping.pop()
+        if self.sleeping:
+            thread, since = self.sleeping.pop()
             granted(request, thread, (self._engine._now - since) or AWAKE)
-        elif self._made < self.size:
-            self._made += 1
-            granted(request, self.group.thread(f"{self.name} {self._made}"), self._engine._now - self._born)
+        elif self.made < self.size:
+            self.made += 1
+            granted(request, self.group.thread(f"{self.name} {self.made}"), self._engine._now - self._born)
         else:
-            self._waiting.append((granted, request))
+            self.waiting.append((granted, request))
 
     def release(self, thread: AbstractThread) -> None:
         """Hand the thread to the next request, or let it sleep."""
-        if self._waiting:
-            granted, request = self._waiting.popleft()
+        if self.waiting:
+            granted, request = self.waiting.popleft()
             granted(request, thread, AWAKE)
         else:
-            self._sleeping.append((thread, self._engine._now))
-
-    def would_wake(self) -> bool:
-        """Whether a request that came now would wake a sleeping thread."""
-        return bool(self._sleeping) or self._made < self.size
-
-    @property
-    def waiting(self) -> int:
-        """Requests that wait for a thread."""
-        return len(self._waiting)
-
-    @property
-    def busy(self) -> int:
-        """Threads at work or blocked inside a request."""
-        return self._made - len(self._sleeping)
+            self.sleeping.append((thread, self._engine._now))

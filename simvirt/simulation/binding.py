@@ -14,8 +14,22 @@ from simvirt.resources.cpu.contract import AbstractScheduler
 from simvirt.resources.cpu.idle import IdleLadder
 from simvirt.resources.delay import Delay
 from simvirt.resources.disk import Disk
-from simvirt.resources.nic import Nic
-from simvirt.resources.stages import AbstractStage, Acquire, CallerBurst, CpuWork, Device, End, PoolBurst, Release, Request, Submit
+from simvirt.resources.nic import Link, Nic
+from simvirt.resources.stages import (
+    AbstractStage,
+    Acquire,
+    CallerBurst,
+    CpuWork,
+    Device,
+    DeviceThenDelay,
+    End,
+    LastDevice,
+    PoolBurst,
+    Release,
+    Request,
+    Reserve,
+    Submit,
+)
 from simvirt.resources.threads import ThreadPool
 from simvirt.simulation.instances import Branch, InstanceTree
 from simvirt.simulation.ledger import Interval, Span
@@ -45,25 +59,46 @@ class BoundPath:
     """Counters of all CPU stages."""
 
 
-def bind(path: Path, host: Host, tree: InstanceTree, branch: Branch, workers: ThreadPool, finished: Callable[[Request], None]) -> BoundPath:
+def bind(
+    path: Path, host: Host, tree: InstanceTree, branch: Branch, workers: ThreadPool, finished: Callable[[Request], None], *, awaited: bool
+) -> BoundPath:
     """Make the stages of a path for one tenant.
 
     The request waits for a worker before its first step on the caller and keeps it until the last one; steps before and after (packets on
-    their way in and out) occupy nobody of the application.
+    their way in and out) occupy nobody of the application. Unless the end is `awaited`, `finished` may be called before the last time that
+    the request has collected, as soon as that is known.
     """
     binder = _Binder(host, tree, branch, workers)
-    mine = [i for i, step in enumerate(path.steps) if _is_callers(step)]
-    for i, step in enumerate(path.steps):
-        if mine and i == mine[0]:
-            binder.acquire()
-        binder.step(step, path.steps[i + 1] if i + 1 < len(path.steps) else None, first=bool(mine) and i == mine[0])
-        if mine and i == mine[-1]:
-            binder.release()
+    steps = path.steps
+    mine = [i for i, step in enumerate(steps) if _is_callers(step)]
+    only = len(mine) == 1
+    i = 0
+    while i < len(steps):
+        step, following = steps[i], steps[i + 1] if i + 1 < len(steps) else None
+        if i in mine:
+            if only:
+                binder.burst(step, following, workers, (APPLICATION, "wait for thread"))
+            else:
+                binder.callers(step, following, first=i == mine[0], last=i == mine[-1])
+        elif step.resource is Resource.CPU:
+            binder.executors(step, following)
+        elif following is None and not awaited and step.resource is not Resource.DELAY:
+            binder.last_device(step)
+        elif following is not None and _serves_in_order(step) and following.resource is Resource.DELAY:
+            binder.device_then_delay(step, following)
+            i += 1
+        else:
+            binder.device(step)
+        i += 1
     return binder.bound(finished)
 
 
 def _is_callers(step: Step) -> bool:
     return step.resource is Resource.CPU and step.context.place is Place.CALLER
+
+
+def _serves_in_order(step: Step) -> bool:
+    return step.resource in (Resource.NIC_RX, Resource.NIC_TX)
 
 
 class _Binder:
@@ -85,26 +120,31 @@ class _Binder:
             stage.next = following
         return BoundPath(self._stages[0], tuple(self._intervals), tuple(self._work))
 
-    def acquire(self) -> None:
-        self._stages.append(Acquire(self._host.engine, self._workers))
-        self._wait(APPLICATION, "wait for thread")
-
-    def release(self) -> None:
-        self._stages.append(Release(self._workers))
-
-    def step(self, step: Step, following: Step | None, *, first: bool) -> None:
-        """Append the stage of one step."""
-        if step.resource is not Resource.CPU:
-            self._device(step)
-            return
+    def callers(self, step: Step, following: Step | None, *, first: bool, last: bool) -> None:
+        """Append one of several bursts on the worker."""
+        if first:
+            self._stages.append(Acquire(self._host.engine, self._workers))
+            self._wait(APPLICATION, "wait for thread")
         work = self._cpu_work(step, following)
+        self._stages.append(CallerBurst(self._host.engine, work, first=first))
+        self._span(step, work)
+        if last:
+            self._stages.append(Release(self._workers))
+
+    def executors(self, step: Step, following: Step | None) -> None:
+        """Append a burst on a thread of somebody else."""
+        pool = self._tree.executor(self._branch, step.context)
+        self.burst(step, following, pool, (self._branch.stack.names[step.context.level], f"wait for {pool.name}"))
+
+    def burst(self, step: Step, following: Step | None, pool: ThreadPool, wait: tuple[str, str]) -> None:
+        """Append a burst on a thread of a pool."""
+        work = self._cpu_work(step, following)
+        self._stages.append(PoolBurst(self._host.engine, work, pool))
+        self._wait(*wait)
+        self._span(step, work)
+
+    def _span(self, step: Step, work: CpuWork) -> None:
         self._work.append(work)
-        if step.context.place is Place.CALLER:
-            self._stages.append(CallerBurst(self._host.engine, work, first=first))
-        else:
-            pool = self._tree.executor(self._branch, step.context)
-            self._stages.append(PoolBurst(self._host.engine, work, pool))
-            self._wait(self._branch.stack.names[step.context.level], f"wait for {pool.name}")
         halted = tuple(amounts for _, amounts in step.idle)
         span = Span(cpu=work, fixed=step.fixed, random=step.random, asleep=step.asleep, notify=step.notify, halted=halted)
         self._intervals.append(Interval((self._scheduling_layer(step), "wait for cpu"), partial(span.parts, self._hardware)))
@@ -131,17 +171,43 @@ class _Binder:
     def _executor(self, step: Step) -> ThreadPool:
         return self._workers if step.context.place is Place.CALLER else self._tree.executor(self._branch, step.context)
 
-    def _device(self, step: Step) -> None:
+    def device(self, step: Step) -> None:
+        """Append a stay at a device."""
         host, amount = self._host, step.fixed.total
-        part = step.fixed.parts[0]
         submit: Submit
         if step.resource is Resource.DELAY:
-            submit, work_s = Delay(host.engine, amount).pass_on, amount
+            submit = Delay(host.engine, amount).pass_on
         elif step.resource in (Resource.DISK, Resource.DISK_BUS):
-            device = host.disk if step.resource is Resource.DISK else host.disk_bus
-            submit, work_s = partial(device.submit, amount), amount
+            submit = partial(self._disk(step).submit, amount)
         else:
-            link = host.nic.rx if step.resource is Resource.NIC_RX else host.nic.tx
-            submit, work_s = partial(link.send, amount, step.size_bytes), link.service_s(amount, step.size_bytes)
-        self._stages.append(Device(host.engine, submit))
+            submit = partial(self._link(step).send, amount, step.size_bytes)
+        self._stages.append(Device(submit))
+        self._stay(step)
+
+    def device_then_delay(self, step: Step, delay: Step) -> None:
+        """Append a stay at a link and the delay that follows."""
+        self._stages.append(DeviceThenDelay(self._reserve(step), Delay(self._host.engine, delay.fixed.total)))
+        self._stay(step)
+        self._stay(delay)
+
+    def last_device(self, step: Step) -> None:
+        """Append a stay at a device after which nothing happens."""
+        self._stages.append(LastDevice(self._reserve(step)))
+        self._stay(step)
+
+    def _stay(self, step: Step) -> None:
+        part, work_s = step.fixed.parts[0], step.fixed.total
+        if _serves_in_order(step):
+            work_s = self._link(step).service_s(work_s, step.size_bytes)
         self._intervals.append(Interval((part.layer, f"wait for {part.cause}"), lambda: ((part.layer, part.cause, work_s),)))
+
+    def _reserve(self, step: Step) -> Reserve:
+        if _serves_in_order(step):
+            return partial(self._link(step).reserve, step.fixed.total, step.size_bytes)
+        return partial(self._disk(step).reserve, step.fixed.total)
+
+    def _link(self, step: Step) -> Link:
+        return self._host.nic.rx if step.resource is Resource.NIC_RX else self._host.nic.tx
+
+    def _disk(self, step: Step) -> Disk:
+        return self._host.disk if step.resource is Resource.DISK else self._host.disk_bus

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from simvirt.layers.path import Amounts
 from simvirt.resources.stages import CpuWork
@@ -15,7 +17,7 @@ from simvirt.simulation.outcome import ClassTimes, TimePart
 __all__ = ["Interval", "Ledger", "Span"]
 
 _BLOCK: Final = 512
-"""Requests whose times are held before they are folded."""
+"""Requests whose times are held before they are folded. Those that have not ended then stay held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,41 +63,47 @@ class Span:
 
 
 class Ledger:
-    """Folds the times of finished requests of one class into mean lengths of their intervals.
+    """Folds the times of requests of one class into response times and mean lengths of their intervals.
 
     The mean response time is the sum of the mean intervals, to rounding. Work is counted by the stages over the same window; what an
     interval is longer than its work is a wait. At the edges of the window a stage may have counted a request that is not finished: a
     difference of a few requests among thousands, which moves between work and wait and never changes a sum.
     """
 
-    __slots__ = ("_block", "_completed", "_intervals", "_name", "_sums")
+    __slots__ = ("_completed", "_full", "_held", "_intervals", "_name", "_sums", "_width")
 
     def __init__(self, name: str, intervals: tuple[Interval, ...]) -> None:
         self._name = name
         self._intervals = intervals
+        self._width = len(intervals) + 1
+        self._full = _BLOCK * self._width
+        self._held = array("d")
+        """The times of requests that are not folded yet, one after the other."""
         self.restart()
 
     def restart(self) -> None:
-        """Forget everything: warm-up has ended."""
-        self._block: list[list[float]] = []
+        """Forget all that was folded: warm-up has ended."""
         self._sums = np.zeros(len(self._intervals))
         self._completed = 0
 
-    def add(self, times: list[float]) -> None:
-        """Count one finished request."""
-        self._block.append(times)
-        if len(self._block) == _BLOCK:
-            self._fold()
+    def add(self, times: list[float]) -> bool:
+        """Hold the times of one request; whether it is time to fold. Its last time may be yet to come."""
+        held = self._held
+        held.fromlist(times)
+        return len(held) >= self._full
 
-    def _fold(self) -> None:
-        if self._block:
-            self._sums += np.diff(np.array(self._block), axis=1).sum(axis=0)
-            self._completed += len(self._block)
-            self._block.clear()
+    def fold(self, now: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Fold the requests that have ended before now; when they started and when they ended. The others stay held."""
+        rows = np.array(self._held).reshape(-1, self._width)
+        ended = rows[:, -1] < now
+        over, self._held = rows[ended], array("d", rows[~ended].tobytes())
+        self._full = len(self._held) + _BLOCK * self._width
+        self._sums += np.diff(over, axis=1).sum(axis=0)
+        self._completed += len(over)
+        return over[:, 0], over[:, -1]
 
     def times(self) -> ClassTimes:
-        """Mean time per request by layer and cause; the parts add up to the mean response time."""
-        self._fold()
+        """Mean time per folded request by layer and cause; the parts add up to the mean response time."""
         sums: dict[tuple[str, str], float] = {}
         if self._completed:
             for interval, total_s in zip(self._intervals, self._sums.tolist(), strict=True):

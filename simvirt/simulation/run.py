@@ -89,8 +89,8 @@ class Simulation:
         threads = workload.threads if group.threads is None else group.threads or inf
         workers = self.tree.workers(branch, name, threads, share)
 
-        def bind_class(request_class: RequestClass, finished: Finished) -> BoundPath:
-            return bind(plan_path(stack, request_class.demand), self.host, self.tree, branch, workers, finished)
+        def bind_class(request_class: RequestClass, finished: Finished, *, awaited: bool) -> BoundPath:
+            return bind(plan_path(stack, request_class.demand), self.host, self.tree, branch, workers, finished, awaited=awaited)
 
         return Tenant(name, group, workload, self.engine, self._streams, bind_class)
 

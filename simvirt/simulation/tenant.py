@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import repeat
+from math import nan
 from typing import Protocol
 
 import numpy as np
 
 from simvirt.engine import Engine
-from simvirt.metrics.recorder import Level, Observations
+from simvirt.metrics.histogram import LatencyHistogram
 from simvirt.randomness import BLOCK, Streams, blocks
 from simvirt.resources.stages import Request
 from simvirt.scenario import Tenants
@@ -26,75 +28,81 @@ Finished = Callable[[Request], None]
 
 
 class BindClass(Protocol):
-    """Makes the stages of one class of requests, which end by calling `finished`."""
+    """Makes the stages of one class of requests, which end by calling `finished`: not before the end if that is awaited."""
 
-    def __call__(self, request_class: RequestClass, finished: Finished, /) -> BoundPath: ...
+    def __call__(self, request_class: RequestClass, finished: Finished, /, *, awaited: bool) -> BoundPath: ...
 
 
 class _ClassRun:
     """One class of requests of one tenant."""
 
-    __slots__ = ("_engine", "_ledger", "_record", "_tenant", "path")
+    __slots__ = ("_tenant", "enter", "ledger", "path")
 
-    def __init__(self, tenant: Tenant, engine: Engine, request_class: RequestClass, bind: BindClass) -> None:
+    def __init__(self, tenant: Tenant, request_class: RequestClass, bind: BindClass) -> None:
         self._tenant = tenant
-        self._engine = engine
-        self._record = tenant.response_times.record
-        self.path = bind(request_class, self._finished)
-        self._ledger = Ledger(request_class.name, self.path.intervals)
+        self.path = bind(request_class, self._awaited if tenant.is_closed else self._finished, awaited=tenant.is_closed)
+        self.enter = self.path.first.enter
+        self.ledger = Ledger(request_class.name, self.path.intervals)
 
     def _finished(self, request: Request) -> None:
-        times = request.times
-        self._record(self._engine._now - times[0])
-        self._ledger.add(times)
-        self._tenant.finished()
+        if self.ledger.add(request.times):
+            self._tenant.fold(self.ledger)
+
+    def _awaited(self, request: Request) -> None:
+        self._finished(request)
+        self._tenant.answered()
 
     def restart(self) -> None:
-        self._ledger.restart()
+        self.ledger.restart()
         for work in self.path.work:
             work.restart()
 
-    @property
-    def ledger(self) -> Ledger:
-        return self._ledger
-
 
 class Tenant:
-    """A workload under a load, on stages of its own."""
+    """A workload under a load, on stages of its own.
+
+    Requests in flight are averaged over time without being counted at each arrival and end: the integral of their number up to a time t is
+    the sum of the response times of those that have ended plus, for each of the others, t less its start.
+    """
 
     def __init__(self, name: str, group: Tenants, workload: Workload, engine: Engine, streams: Streams, bind: BindClass) -> None:
         self.name = name
+        self.is_closed = isinstance(group.load, ClosedLoop)
         self._group = group
         self._engine = engine
-        self.response_times = Observations()
-        self._in_flight = Level(0.0, engine.now)
-        self._arrived = self._completed = self._before = 0
-        self._from_s = engine.now
-        self._classes = tuple(_ClassRun(self, engine, request_class, bind) for request_class in workload.requests)
+        self._histogram = LatencyHistogram()
+        self._arrived = self._completed = 0
+        self._ended_s = self._started_s = 0.0
+        """Of all requests ever: the sum of response times of those that have ended, and of the starts of the others."""
+        self._classes = tuple(_ClassRun(self, request_class, bind) for request_class in workload.requests)
         self._entries = _entries(self._classes, workload, streams, name)
         self._factors = workload.factor.draw(streams.stream(f"{name}/factors"))
         self._source = _source(group, engine, streams, name, self._start)
+        self._begin = _Totals(now=engine.now, arrived=0, completed=0, in_flight_s=0.0)
 
     def _start(self, intended: float) -> None:
         self._arrived += 1
-        self._in_flight.add(1, self._engine._now)
-        next(self._entries).path.first.enter(Request(intended, next(self._factors)))
+        self._started_s += intended
+        next(self._entries).enter(Request(intended, next(self._factors)))
 
-    def finished(self) -> None:
-        """One of its requests has ended."""
-        self._completed += 1
-        self._in_flight.add(-1, self._engine._now)
-        if isinstance(self._source, ClosedSource):
-            self._source.completed()
+    def answered(self) -> None:
+        """A client has its answer."""
+        assert isinstance(self._source, ClosedSource)
+        self._source.completed()
+
+    def fold(self, ledger: Ledger) -> None:
+        """Count the requests of one class that have ended."""
+        starts, ends = ledger.fold(self._engine.now)
+        response_s = ends - starts
+        self._histogram.add(response_s)
+        self._completed += len(ends)
+        self._ended_s += float(response_s.sum())
+        self._started_s -= float(starts.sum())
 
     def restart(self) -> None:
         """Begin to count: warm-up has ended."""
-        now = self._engine.now
-        self._before = int(self._in_flight.value)
-        self._arrived = self._completed = 0
-        self._from_s = now
-        self.response_times.restart()
-        self._in_flight.restart(now)
+        self._begin = self._totals()
+        self._histogram = LatencyHistogram()
         for one in self._classes:
             one.restart()
 
@@ -102,22 +110,45 @@ class Tenant:
         """Core-seconds charged for its requests since the last restart."""
         return sum(work.cpu_s() for one in self._classes for work in one.path.work)
 
-    def outcome(self) -> TenantOutcome:
+    def _totals(self) -> _Totals:
+        for one in self._classes:
+            self.fold(one.ledger)
         now = self._engine.now
+        in_flight_s = self._ended_s + (self._arrived - self._completed) * now - self._started_s
+        return _Totals(now=now, arrived=self._arrived, completed=self._completed, in_flight_s=in_flight_s)
+
+    def outcome(self) -> TenantOutcome:
+        begin, end = self._begin, self._totals()
+        window_s = end.now - begin.now
         return TenantOutcome(
             name=self.name,
             group=self._group.name,
-            window_s=now - self._from_s,
-            arrived=self._arrived,
-            completed=self._completed,
-            in_flight_before=self._before,
-            in_flight_after=int(self._in_flight.value),
-            in_flight_mean=self._in_flight.mean(now),
-            open_loop=not isinstance(self._source, ClosedSource),
-            histogram=self.response_times.histogram,
+            window_s=window_s,
+            arrived=end.arrived - begin.arrived,
+            completed=end.completed - begin.completed,
+            in_flight_before=begin.in_flight,
+            in_flight_after=end.in_flight,
+            in_flight_mean=(end.in_flight_s - begin.in_flight_s) / window_s if window_s else nan,
+            open_loop=not self.is_closed,
+            histogram=self._histogram,
             cpu_s=self.cpu_s(),
             classes=tuple(one.ledger.times() for one in self._classes),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Totals:
+    """What a tenant has counted up to a time."""
+
+    now: float
+    arrived: int
+    completed: int
+    in_flight_s: float
+    """Integral over time of the number of requests in flight."""
+
+    @property
+    def in_flight(self) -> int:
+        return self.arrived - self.completed
 
 
 def _entries(classes: tuple[_ClassRun, ...], workload: Workload, streams: Streams, name: str) -> Iterator[_ClassRun]:
