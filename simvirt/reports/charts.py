@@ -6,7 +6,7 @@ at the upper edge of its panel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Axis", "Platforms", "family_panels", "load_steps", "slowdown_table", "time_stacks"]
+__all__ = ["Axis", "Lines", "Platforms", "family_panels", "line_panels", "load_steps", "slowdown_table", "time_stacks"]
 
 MOST: Final = 0.5
 """A point is saturated when more of its replications are."""
@@ -116,7 +116,7 @@ def family_panels(
             _plain_log(axes)
     _limit(grid[0][0], estimates, y, room=3.5 if y.log else 2.2)
     for axes, family in zip(grid.flat, families, strict=False):
-        _mark_saturated(axes, saturated, [platforms.baseline, *platforms.of(family)], platforms, x)
+        _mark_saturated(axes, saturated, "platform", [platforms.baseline, *platforms.of(family)], platforms.colour, x)
         axes.legend(loc="upper left", bbox_to_anchor=(0.09, 0.95), handlelength=2.0, labelspacing=0.2, borderaxespad=0.0)
     for axes in grid.flat[len(families) :]:
         axes.set_axis_off()
@@ -154,16 +154,60 @@ def _limit(axes: Axes, estimates: pd.DataFrame, y: Axis, *, room: float) -> None
         axes.set_yticks([tick for tick in axes.get_yticks() if bottom <= tick <= 1.2 * high])
 
 
-def _mark_saturated(axes: Axes, saturated: pd.DataFrame, names: Sequence[str], platforms: Platforms, x: Axis) -> None:
-    """Marks just under the upper edge, a row for each platform that has any, the fullest first; hollow where few replications are."""
-    rows = {name: saturated[(saturated["platform"] == name) & (saturated["mean"] > 0.0)] for name in names}
+def _mark_saturated(
+    axes: Axes, saturated: pd.DataFrame, column: str, names: Sequence[str], colour_of: Callable[[str], str], x: Axis
+) -> None:
+    """Marks just under the upper edge, a row for each level of `column` that has any, the fullest first; hollow where few replications
+    are."""
+    rows = {name: saturated[(saturated[column] == name) & (saturated["mean"] > 0.0)] for name in names}
     marked = sorted((name for name in names if len(rows[name])), key=lambda name: -len(rows[name]))
     transform = axes.get_xaxis_transform()
     for i, name in enumerate(marked):
-        colour = platforms.colour(name)
+        colour = colour_of(name)
         for at, share in zip(rows[name][x.column] * x.factor, rows[name]["mean"], strict=True):
             fill = colour if share > MOST else "white"
             axes.plot(at, 0.985 - 0.05 * i, "^", color=colour, markerfacecolor=fill, transform=transform, clip_on=False, markersize=7)
+
+
+# --- Over load, a panel for each platform ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """The column that tells the lines of a panel apart, and the text and colour of each of its levels."""
+
+    column: str
+    looks: Mapping[str, tuple[str, str]]
+
+    def colour(self, level: str) -> str:
+        return self.looks[level][1]
+
+
+def line_panels(
+    estimates: pd.DataFrame, saturated: pd.DataFrame, panels: Sequence[str], lines: Lines, *, x: Axis, y: Axis, title: str, caption: str
+) -> Figure:
+    """An estimate over load, a panel for each platform, a line for each level of another factor; frames as for `family_panels`."""
+    figure = _figure(title)
+    columns = min(2, len(panels))
+    grid: Any = figure.subplots(-(-len(panels) // columns), columns, sharex=True, sharey=True, squeeze=False)
+    for axes, name in zip(grid.flat, panels, strict=False):
+        own, full = (frame[frame["platform"] == name] for frame in (estimates, saturated))
+        axes.set_title(name, loc="left")
+        for i, (level, (text, colour)) in enumerate(lines.looks.items()):
+            _draw_line(axes, own[own[lines.column] == level], x, y, color=colour, label=text, **line_of(i))
+        if y.log:
+            _plain_log(axes)
+        _mark_saturated(axes, full, lines.column, list(lines.looks), lines.colour, x)
+    _limit(grid[0][0], estimates, y, room=1.8)
+    for axes in grid[-1]:
+        axes.set_xlabel(x.label)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(y.label)
+    handles, texts = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, texts, loc="upper right", bbox_to_anchor=(0.995, 0.945), ncols=len(texts), columnspacing=1.6)
+    bottom = add_caption(figure, f"{caption}\n{_SATURATED_NOTE}")
+    figure.tight_layout(rect=(0.0, bottom, 1.0, 0.90), h_pad=1.0, w_pad=1.0)
+    return figure
 
 
 # --- Where the time went ---------------------------------------------------------------------------------------------
@@ -353,7 +397,7 @@ def load_steps(
             _plain_log(axes)
         _limit(axes, estimates, y, room=1.6)
         full = saturated.assign(at=saturated[column].map(place))
-        _mark_saturated(axes, full, names, platforms, Axis(column="at", label=""))
+        _mark_saturated(axes, full, "platform", names, platforms.colour, Axis(column="at", label=""))
         axes.set_xticks(list(place.values()), list(levels.values()))
         axes.set_xlim(-0.4, len(levels) - 0.6)
         axes.set_title(heading, loc="left")

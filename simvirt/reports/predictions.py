@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PredictionPanel", "prediction_chart"]
+__all__ = ["PredictionPanel", "prediction_chart", "scores"]
 
 MEASURED: Final = "#222222"
+_TICKS: Final = (1, 2, 5, 10, 20, 50, 100)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,17 @@ class PredictionPanel:
     """Whether these rows set the workload, so that agreement says nothing."""
 
 
-def prediction_chart(panels: Sequence[PredictionPanel], *, title: str, x_label: str, y_label: str, factor: float, caption: str) -> Figure:
+def prediction_chart(
+    panels: Sequence[PredictionPanel],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    factor: float,
+    caption: str,
+    x_scale: str = "log",
+    x_ticks: Sequence[float] = _TICKS,
+) -> Figure:
     """A column for each condition: measured points, the predicted curve with its band, and the error of each point in per cent."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
@@ -40,6 +51,7 @@ def prediction_chart(panels: Sequence[PredictionPanel], *, title: str, x_label: 
         _draw_curves(grid[0][column], panel, factor)
         _draw_errors(grid[1][column], panel)
         grid[1][column].set_xlabel(x_label)
+        _scale(grid[1][column], x_scale, x_ticks)
     grid[0][0].set_ylabel(y_label)
     grid[1][0].set_ylabel("Error (%)")
     highest = max(panel.frame[["measured", "predicted", "range_high"]].max().max() for panel in panels)
@@ -51,7 +63,6 @@ def prediction_chart(panels: Sequence[PredictionPanel], *, title: str, x_label: 
 
 def _draw_curves(axes: Axes, panel: PredictionPanel, factor: float) -> None:
     frame = panel.frame
-    axes.set_xscale("log")
     band = (frame["range_low"] * factor, frame["range_high"] * factor)
     axes.fill_between(frame["x"], *band, color=panel.colour, alpha=0.2, linewidth=0)
     word = "fitted" if panel.calibration else "predicted"
@@ -65,5 +76,15 @@ def _draw_errors(axes: Axes, panel: PredictionPanel) -> None:
     axes.axhline(0, color=MEASURED, linewidth=1)
     axes.axhspan(-10, 10, color="#DDDDDD", alpha=0.5, linewidth=0)
     axes.vlines(panel.frame["x"], 0, panel.frame["error"] * 100, color=panel.colour, linewidth=3)
-    axes.set_xticks([1, 2, 5, 10, 20, 50, 100], labels=["1", "2", "5", "10", "20", "50", "100"])
+
+
+def _scale(axes: Axes, x_scale: str, ticks: Sequence[float]) -> None:
+    axes.set_xscale(x_scale)
+    axes.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
+
+
+def scores(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Number of points, median and largest absolute error of a table with a column `error`, by the levels of some of its columns."""
+    grouped = table.assign(absolute=table["error"].abs()).groupby(list(by))["absolute"]
+    return grouped.agg(points="count", median_absolute_error="median", largest_absolute_error="max").reset_index()

@@ -112,7 +112,7 @@ def colour_of_kind(kind: str) -> str:
     return KINDS.get(kind, "#777777")
 
 
-def add_caption(figure: Figure, text: str, *, columns: int = 155) -> float:
+def add_caption(figure: Figure, text: str, *, columns: int = 150) -> float:
     """Write the assumptions under a chart; give the height that they take, as a fraction of the figure."""
     lines = [line for paragraph in text.split("\n") for line in textwrap.wrap(paragraph, columns)]
     figure.text(0.012, 0.012, "\n".join(lines), fontsize=12, color="#444444", va="bottom", ha="left", linespacing=1.25)

@@ -1,0 +1,299 @@
+"""What does a neighbour that computes without end do to a service on the same core, by CPU scheduler and by platform?
+
+Two parts. *General*: a web service beside a batch job, each a tenant of its own with the default weight, on a machine of one core, under
+four ways to share it. *Published*: memcached alone and beside a spinning antagonist on one processor of a cloud machine, three teams'
+logs of the same course project (Cloud Computing Architecture, ETH Zurich, 2021 and 2024). The rows of memcached alone set its computing
+and the time outside the server; what the antagonist does to throughput and response time is a prediction.
+
+Expected. Tenants in groups of their own, or in virtual machines, keep half of the core: the service saturates at half of what it carries
+alone, whatever the scheduler, which decides who waits for how long. On bare metal every thread counts, so that a service with many takes
+more. Fluid sharing at most doubles response times at low load; run queues make requests wait for ticks and slices of milliseconds, unless
+who wakes up preempts. In the published case the tiny weight of the control groups scales wake-up preemption away: a request waits for a
+tick at low load, for less at medium load, when the server still runs as it arrives.
+
+Missing. Other threads of the node: they would make the scheduler choose anew between ticks, which brings virtual runtimes together, so that
+some slices last two ticks; a candidate for the longer waits that are measured past saturation. And an interrupt is a thread here, after
+which the scheduler chooses anew, where a kernel goes on with whom it interrupted: so memcached receives as part of its computing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from math import isnan, nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from simvirt.catalog import Catalog
+from simvirt.experiment.capacity import capacity_per_s
+from simvirt.experiment.command import run_command
+from simvirt.experiment.runner import Point
+from simvirt.experiment.study import Experiment, Results
+from simvirt.layers.path import plan_path
+from simvirt.reports.charts import Axis, Lines, line_panels
+from simvirt.reports.predictions import PredictionPanel, prediction_chart, scores
+from simvirt.reports.style import chart_style, render
+from simvirt.scenario import Run, Scenario
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+HERE: Final = Path(__file__).resolve().parent
+PROFILES: Final = (HERE / "profiles",)
+MACHINE: Final = "small-server"
+ONE_CORE: Final = {f"{MACHINE}.cores": 1.0, f"{MACHINE}.sockets": 1.0}
+HOG: Final = "batch-compute"
+ALONE, BESIDE = "alone", "beside"
+CONFIDENCE: Final = 0.95
+REPLICATIONS, QUICK_REPLICATIONS = 5, 2
+VICTIM: Final = "web-service"
+PLATFORMS: Final = ("bare-metal", "docker", "kvm", "xen-hvm")
+LOADS: Final = (0.05, 0.15, 0.25, 0.35, 0.42, 0.6)
+"""Offered load, as fractions of what bare metal carries alone."""
+SCHEDULERS: Final[Mapping[str, tuple[str, str]]] = {
+    ALONE: ("alone", "#000000"),
+    "fluid": ("beside: fluid", "#999999"),
+    "cfs": ("beside: CFS", "#0072B2"),
+    "eevdf": ("beside: EEVDF", "#D55E00"),
+    "credit": ("beside: credit, guests CFS", "#009E73"),
+}
+"""Lines of a panel: text and colour."""
+REQUESTS, QUICK_REQUESTS = 3000, 150
+
+PLATFORM: Final = "docker"
+MEMCACHED: Final = "memcached-get"
+TEAMS: Final = {"ethcca_4pir2_2021": "4PiR2 2021", "ethcca_begeli_2021": "begeli 2021", "ethcca_lorenzo_2024": "lorenzo 2024"}
+BEST_EFFORT: Final = 2 / 1024
+"""cpu.shares of 2, where a control group has 1024 by default."""
+TWO_PROCESSORS: Final = {"cfs.latency_s": 12.0, "cfs.min_granularity_s": 1.5, "cfs.wakeup_granularity_s": 2.0}
+"""Of the machine that was measured, which double what is 6, 0.75 and 1 ms on the one processor that is simulated; ms."""
+CONNECTIONS: Final = 64
+"""Of the load generator: 16 threads with 4 connections, one command under way on each."""
+SHARES: Final[Mapping[str, float]] = {ALONE: 1.0, BESIDE: 0.5}
+"""Of the processor, by weight."""
+SECONDS, QUICK_SECONDS = {ALONE: 0.4, BESIDE: 3.0}, 0.1
+
+
+# --- General: one machine, four platforms, four schedulers ------------------------------------------------------------
+
+
+def _capacity_per_s(catalog: Catalog) -> float:
+    return capacity_per_s(catalog.stack("bare-metal", MACHINE, ONE_CORE), catalog.workload(VICTIM))
+
+
+def _general(catalog: Catalog, seed: int, quick: bool) -> Iterator[Point]:
+    """Every platform under every scheduler that can run it, and alone, over the offered load."""
+    for platform in PLATFORMS[1:3] if quick else PLATFORMS:
+        for line in [line for line in SCHEDULERS if line != "credit" or catalog.platform(platform).family == "type1"]:
+            for load in LOADS[::4] if quick else LOADS:
+                rate_per_s = load * _capacity_per_s(catalog)
+                requests, replications = (QUICK_REQUESTS, QUICK_REPLICATIONS) if quick else (REQUESTS, REPLICATIONS)
+                run = Run(duration_s=requests / rate_per_s, replications=replications, seed=seed, confidence=CONFIDENCE)
+                tenants = [_tenant("victim", VICTIM, _poisson(rate_per_s)), *([] if line == ALONE else [_hog()])]
+                factors = {"line": line, "loop": "open", "load": load, "offered_load_per_s": rate_per_s}
+                schedulers = {"scheduler": "cfs" if line == ALONE else line, "guest_scheduler": "cfs" if line == "credit" else None}
+                yield _point("general", tenants, run, factors, platform=platform, override=ONE_CORE, **schedulers)
+
+
+def _poisson(rate_per_s: float) -> dict[str, Any]:
+    return {"kind": "poisson", "rate_per_s": rate_per_s}
+
+
+def _tenant(name: str, workload: str, load: Mapping[str, Any], **other: float) -> dict[str, Any]:
+    return {"name": name, "workload": workload, "load": load, **other}
+
+
+def _hog(**other: float) -> dict[str, Any]:
+    """One job after the other on the one core."""
+    return _tenant("hog", HOG, {"kind": "closed", "clients": 1, "think": {"kind": "constant", "value": 0.0}}, **other)
+
+
+def _point(name: str, tenants: list[dict[str, Any]], run: Run, factors: Mapping[str, Any], **other: Any) -> Point:
+    """One point: its scenario, and the levels of its factors."""
+    scenario = Scenario.model_validate({"name": name, "machine": MACHINE, "tenants": tenants, "run": run, **other})
+    names = {"scenario": name, "platform": scenario.platform, "workload": scenario.tenants[0].workload}
+    return Point(factors={**names, **factors}, scenario=scenario, profiles=PROFILES)
+
+
+# --- Published: calibration on the rows of memcached alone -------------------------------------------------------------
+
+
+@cache
+def measured() -> pd.DataFrame:
+    """The published rows."""
+    import pandas as pd  # noqa: PLC0415 - slow to import
+
+    return pd.read_csv(HERE / "data" / "ethcca_memcached.csv")
+
+
+def alone(team: str, metric: str) -> dict[float, float]:
+    """Offered load → value of the rows without an antagonist."""
+    rows = measured()
+    mine = rows[(rows["source_key"] == team) & (rows["antagonist"] == "none") & (rows["metric"] == metric)]
+    return dict(zip(mine["offered_load_per_s"].tolist(), mine["value"].tolist(), strict=True))
+
+
+def capacity_alone_per_s(team: str) -> float:
+    """The most that was achieved: an upper bound of the time of a command where the sweep ends before saturation (begeli)."""
+    return max(alone(team, "throughput_per_s").values())
+
+
+def outside_s(team: str) -> float:
+    """Time of a command outside the server: the median at the lowest load, where next to nobody queues, less the server's time."""
+    medians = alone(team, "response_time_p50_s")
+    return medians[min(medians)] - 1 / capacity_alone_per_s(team)
+
+
+def _compute_us(catalog: Catalog, team: str) -> float:
+    """Computing per command that makes the server saturate where it did, its system calls and packets being known."""
+    path = plan_path(catalog.stack(PLATFORM, MACHINE, ONE_CORE), catalog.workload(MEMCACHED).demand)
+    profile_s = next(cost.si for name, cost in catalog.workload(MEMCACHED).evidence if name.endswith("compute.cpu_s"))
+    return 1e6 * profile_s * (1 / capacity_alone_per_s(team) - path.cpu_s(0.0)) / (path.cpu_s(1.0) - path.cpu_s(0.0))
+
+
+def _published(catalog: Catalog, seed: int, quick: bool) -> Iterator[Point]:
+    """Each team's server, alone and beside: an open loop at each load that its share of the processor carries, one closed loop beyond.
+
+    Past saturation the generator is a closed loop: every connection waits for its answer, and asks again after what passes outside.
+    Response times are those of all commands here, and in the logs those of 1,000 of them per second, sent by connections of their own.
+    """
+    for team in list(TEAMS)[:1] if quick else TEAMS:
+        override = {**ONE_CORE, **TWO_PROCESSORS, f"{MEMCACHED}.command.compute.cpu_s": _compute_us(catalog, team)}
+        think = {"kind": "constant", "value": outside_s(team)}
+        capacity = capacity_alone_per_s(team)
+        for line, share in SHARES.items():
+            seconds, replications = (QUICK_SECONDS, QUICK_REPLICATIONS) if quick else (SECONDS[line], REPLICATIONS)
+            run = Run(duration_s=seconds, replications=replications, seed=seed, confidence=CONFIDENCE)
+            carried = [rate for rate in alone(team, "throughput_per_s") if rate < share * capacity]
+            closed = {"kind": "closed", "clients": CONNECTIONS, "think": think}
+            arrivals = [("open", rate, _poisson(rate)) for rate in (carried[::4] if quick else carried)]
+            for loop, rate, load in [*arrivals, ("closed", max(alone(team, "throughput_per_s")), closed)]:
+                tenants = [_tenant("victim", MEMCACHED, load, weight=BEST_EFFORT)]
+                tenants += [_hog(weight=BEST_EFFORT)] if line == BESIDE else []
+                factors = {"line": line, "loop": loop, "load": rate / capacity, "offered_load_per_s": rate}
+                yield _point(team, tenants, run, factors, platform=PLATFORM, override=override, scheduler="cfs")
+
+
+def points(_: Catalog, seed: int, quick: bool) -> list[Point]:
+    """Both parts."""
+    catalog = Catalog.builtin(*PROFILES)
+    return [*_general(catalog, seed, quick), *_published(catalog, seed, quick)]
+
+
+# --- Answer ----------------------------------------------------------------------------------------------------------
+
+
+def _victim(results: Results, metric: str) -> pd.DataFrame:
+    summary = results.summary
+    return summary[(summary["entity"] == "tenant/victim") & (summary["metric"] == metric)]
+
+
+def predictions(results: Results) -> pd.DataFrame:
+    """Measured and predicted side by side, one row per measured row that was simulated; rows of the server alone are calibration."""
+    columns = ["scenario", "line", "loop", "offered_load_per_s", "mean", "half_width"]
+    found = {
+        (team, line, None if loop == "closed" else rate, metric): (mean, half_width)
+        for metric in measured()["metric"].unique()
+        for team, line, loop, rate, mean, half_width in _victim(results, metric)[columns].itertuples(index=False)
+    }
+    table = measured().rename(columns={"value": "measured"})
+    table["role"] = ["calibration" if antagonist == "none" else "validation" for antagonist in table["antagonist"]]
+    cells = [_predicted(found, *row) for row in table[["source_key", "role", "offered_load_per_s", "metric"]].itertuples(index=False)]
+    table["loop"], table["predicted"], table["half_width"] = zip(*cells, strict=True)
+    table["range_low"], table["range_high"] = table["predicted"] - table["half_width"], table["predicted"] + table["half_width"]
+    return table.assign(error=table["predicted"] / table["measured"] - 1).dropna(subset="predicted").reset_index(drop=True)
+
+
+def tables(results: Results) -> dict[str, pd.DataFrame]:
+    table = predictions(results)
+    return {"predictions": table, "scores": scores(table, ["role", "source_key", "metric"])}
+
+
+def _predicted(found: Mapping[Any, tuple[float, float]], team: str, role: str, load: float, metric: str) -> tuple[str, float, float]:
+    """Loop, mean and half-width: from the open loop at this load, or from the closed one where the open one saturates or was not run."""
+    line = ALONE if role == "calibration" else BESIDE
+    beyond = load >= SHARES[line] * capacity_alone_per_s(team)
+    if not beyond and (team, line, load, metric) not in found:
+        return "open", nan, nan
+    carried = not beyond and not isnan(found[team, line, load, "response_time_p95_s"][0])
+    mean, half_width = found.get((team, line, load if carried else None, metric), (nan, nan))
+    return "open" if carried else "closed", mean + (outside_s(team) if metric.startswith("response") else 0.0), half_width
+
+
+LOAD: Final = Axis(column="load", label="Offered load (%)", factor=1e2)
+RESPONSE_TIME: Final = Axis(column="mean", label="Response time (ms)", factor=1e3, log=True)
+STATISTICS: Final = {"mean": "Mean", "p95": "95th percentile", "p99": "99th percentile"}
+PUBLISHED_CHARTS: Final = {
+    "throughput_per_s": ("memcached_throughput", "Throughput", Axis(column="mean", label="Commands per second (1000/s)", factor=1e-3)),
+    "response_time_p95_s": ("memcached_p95", "95th percentile", RESPONSE_TIME),
+}
+
+
+def charts(results: Results) -> dict[str, bytes]:
+    """Every chart as SVG and PNG."""
+    files: dict[str, bytes] = {}
+    table = predictions(results)
+    with chart_style():
+        for name, title in STATISTICS.items():
+            files |= render(_general_chart(results, f"response_time_{name}_s", title), f"response_time_{name}")
+        for metric, (name, title, y) in PUBLISHED_CHARTS.items():
+            files |= render(_published_chart(table[table["metric"] == metric], title, y), name)
+    return files
+
+
+def _general_chart(results: Results, metric: str, title: str) -> Figure:
+    catalog, run = results.catalog, results.outcomes[0].point.scenario.run
+    caption = (
+        f"{VICTIM}, Poisson arrivals, beside one endless {HOG} on a machine of one core ({MACHINE}); equal weights, one vCPU each. 100 % "
+        f"load is {_capacity_per_s(catalog):,.0f} requests/s, what bare metal carries alone. {run.replications} replications, "
+        f"{100 * run.confidence:g} % intervals, the same arrivals and demands everywhere. Schedulers as shipped, ticks of 4 ms (credit "
+        "10 ms). Platforms and schedulers are crossed to tell their parts apart: KVM's host has CFS or EEVDF, Xen has credit."
+    )
+    estimates, saturated = (frame[frame["scenario"] == "general"] for frame in (_victim(results, metric), _victim(results, "saturated")))
+    shown = [name for name in PLATFORMS if name in set(estimates["platform"])]
+    lines = Lines(column="line", looks=SCHEDULERS)
+    title = f"{title} of response time beside a CPU-bound neighbour"
+    return line_panels(estimates, saturated, shown, lines, x=LOAD, y=RESPONSE_TIME, title=title, caption=caption)
+
+
+def _published_chart(table: pd.DataFrame, title: str, y: Axis) -> Figure:
+    """A panel for each team and antagonist; both antagonists keep a processor busy, so that one prediction is for both."""
+    panels = []
+    for team in [team for team in TEAMS if team in set(table["source_key"])]:
+        for antagonist in ("cpu", "l1i"):
+            mine = table[(table["source_key"] == team) & (table["antagonist"] == antagonist)]
+            heading = f"{TEAMS[team]}\n{antagonist}: |error| {mine['error'].abs().median():.0%}"
+            frame = mine.assign(x=mine["offered_load_per_s"] / 1e3)
+            panels.append(PredictionPanel(title=heading, colour=SCHEDULERS["cfs"][1], frame=frame))
+    scored = table[table["role"] == "validation"]["error"].abs()
+    caption = (
+        "Points: logs of three teams, memcached -t 1 on one of two processors, antagonist on the same one, both of cpu.shares 2; mcperf. "
+        "CFS, 250 Hz, latencies for two processors. Computing per command and time outside the server are set from the rows of memcached "
+        "alone; begeli's never saturates: its computing is an upper bound. Open loop below half of the capacity alone, beyond it a closed "
+        f"loop of {CONNECTIONS} connections. |error|: median. Band: {100 * CONFIDENCE:g} % interval. Grey: ± 10 %.\n"
+        f"{len(scored)} predicted points: median absolute error {scored.median():.0%}, largest {scored.max():.0%}."
+    )
+    return prediction_chart(
+        panels,
+        title=f"{title} of memcached beside an antagonist, predicted over measured",
+        x_label="Offered (1000/s)",
+        y_label=y.label,
+        factor=y.factor,
+        caption=caption,
+        x_scale="linear",
+        x_ticks=(10, 30, 50),
+    )
+
+
+EXPERIMENT = Experiment(
+    name="noisy_cpu_neighbour",
+    question="What does a neighbour that computes without end do to a service on the same core, by CPU scheduler and by platform?",
+    expected="half of the capacity under every scheduler; waits of ticks and slices unless wake-ups preempt, as tiny weights prevent.",
+    points=points,
+    charts=charts,
+    tables=tables,
+)
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(EXPERIMENT))
