@@ -24,7 +24,7 @@ from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
 from simvirt.layers.contract import costs_of
 from simvirt.layers.path import plan_path
-from simvirt.reports.predictions import PredictionPanel, prediction_chart
+from simvirt.reports.predictions import PredictionPanel, prediction_chart, scores
 from simvirt.reports.style import FAMILIES, chart_style, render
 from simvirt.scenario import Run, Scenario
 from simvirt.simulation import simulate
@@ -192,13 +192,6 @@ def predictions(results: Results) -> pd.DataFrame:
     return table.drop(columns=["low", "high"]).sort_values(keys).reset_index(drop=True)
 
 
-def scores(table: pd.DataFrame) -> pd.DataFrame:
-    """Median and largest absolute error per command and platform."""
-    error = table.assign(absolute=table["error"].abs())
-    grouped = error.groupby(["scenario", "role", "platform"])["absolute"]
-    return grouped.agg(points="count", median_absolute_error="median", largest_absolute_error="max").reset_index()
-
-
 def charts(results: Results) -> dict[str, bytes]:
     """One chart per command, SVG and PNG."""
     table = predictions(results)
@@ -238,7 +231,7 @@ def _panel(catalog: Catalog, table: pd.DataFrame, platform: str) -> PredictionPa
 
 def tables(results: Results) -> dict[str, pd.DataFrame]:
     table = predictions(results)
-    return {"predictions": table, "scores": scores(table)}
+    return {"predictions": table, "scores": scores(table, ("scenario", "role", "platform"))}
 
 
 EXPERIMENT = Experiment(

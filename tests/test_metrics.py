@@ -1,4 +1,4 @@
-"""Histograms, recorders, the catalog and the long table."""
+"""Histograms, the catalog and the long table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from simvirt.errors import CatalogError, ResultsError
 from simvirt.metrics.catalog import ENTITIES, metric, metrics, parse_metrics
 from simvirt.metrics.histogram import HIGHEST_S, LOWEST_S, RELATIVE_WIDTH, LatencyHistogram
-from simvirt.metrics.recorder import BLOCK, Level, Observations
 from simvirt.metrics.tidy import Row, tidy_frame, write_csv_atomic, write_json_atomic
 
 TIMES = st.lists(st.floats(0.0, HIGHEST_S) | st.floats(1e-6, 1.0), max_size=60)
@@ -148,98 +147,6 @@ def test_size_depends_on_span_not_on_count() -> None:
     rng = np.random.default_rng(2)
     small, large = (LatencyHistogram(10.0 ** rng.uniform(-5, -2, n)) for n in (20_000, 500_000))
     assert len(small.to_dict()["buckets"]) == len(large.to_dict()["buckets"]) <= math.log(1e3) / math.log(1.01) + 2
-
-
-# Recorders
-
-
-@pytest.mark.parametrize("n", [0, 1, 255, 256, 257, 3 * BLOCK + 1, 20_000])
-def test_observations_are_all_there_in_order(n: int) -> None:
-    values = np.random.default_rng(n).exponential(size=n).tolist()
-    observations = Observations(keep=True)
-    for value in values:
-        observations.record(value)
-    assert observations.count == n
-    assert list(observations.values) == values
-    assert observations.histogram == LatencyHistogram(values)
-    assert observations.mean == pytest.approx(math.fsum(values) / n) if n else math.isnan(observations.mean)
-
-
-@given(st.lists(st.floats(0, 10), max_size=700), st.sets(st.integers(0, 700)))
-def test_looking_changes_nothing(values: list[float], looks: set[int]) -> None:
-    watched, left_alone = Observations(keep=True), Observations(keep=True)
-    for i, value in enumerate(values):
-        if i in looks:
-            assert watched.count == i
-        watched.record(value)
-        left_alone.record(value)
-    assert watched.histogram == left_alone.histogram == LatencyHistogram(values)
-    assert watched.values == left_alone.values
-
-
-def test_restart_forgets_warm_up() -> None:
-    observations = Observations(keep=True)
-    record = observations.record
-    for _ in range(300):
-        record(9.0)
-    observations.restart()
-    assert observations.count == 0
-    assert math.isnan(observations.mean)
-    record(1.0)
-    record(2.0)
-    assert (observations.count, observations.mean, list(observations.values)) == (2, 1.5, [1.0, 2.0])
-
-
-def test_values_not_kept_cannot_be_asked_for() -> None:
-    with pytest.raises(ValueError, match="keep=True"):
-        _ = Observations().values
-
-
-def test_what_is_no_time_stops_the_run() -> None:
-    observations = Observations()
-    observations.record(-1.0)
-    with pytest.raises(ValueError, match=r"times from -1\.0 s"):
-        _ = observations.count
-
-
-def test_level_by_hand() -> None:
-    """0 for 2 s, 3 for 4 s, 1 for 4 s: (0 + 12 + 4) / 10 = 1.6."""
-    level = Level()
-    level.set(3.0, 2.0)
-    level.add(-2.0, 6.0)
-    assert level.value == 1.0
-    assert level.mean(10.0) == pytest.approx(1.6)
-    assert level.integral(10.0) == pytest.approx(16.0)
-    assert level.mean(10.0) == pytest.approx(1.6)  # reading changes nothing
-    level.restart(10.0)
-    assert math.isnan(level.mean(10.0))
-    level.set(5.0, 12.0)
-    assert level.mean(14.0) == pytest.approx((2 * 1 + 2 * 5) / 4)
-
-
-def test_level_may_start_late_and_change_twice_at_once() -> None:
-    level = Level(2.0, now=100.0)
-    level.add(1.0, 101.0)
-    level.set(0.0, 101.0)  # 3 held for no time
-    assert level.mean(104.0) == pytest.approx(2 * 1 / 4)
-
-
-@given(st.lists(st.tuples(st.floats(0, 5), st.integers(-3, 3)), min_size=1, max_size=30), st.floats(0.1, 5))
-def test_level_is_the_sum_of_its_pieces(steps: list[tuple[float, int]], last: float) -> None:
-    level, now, area, value = Level(), 0.0, 0.0, 0
-    for duration, delta in steps:
-        now += duration
-        area += value * duration
-        value += delta
-        level.add(delta, now)
-    end = now + last
-    assert level.mean(end) == pytest.approx((area + value * last) / end, abs=1e-9)
-
-
-@pytest.mark.parametrize("act", [lambda x: x.set(1, 4.0), lambda x: x.add(1, 4.0), lambda x: x.mean(4.0), lambda x: x.restart(4.0)])
-def test_level_does_not_go_back_in_time(act: object) -> None:
-    with pytest.raises(AssertionError, match=r"at 4\.0 s, before its last change at 5\.0 s"):
-        act(Level(1.0, now=5.0))  # type: ignore[operator]
 
 
 # Catalog

@@ -57,7 +57,7 @@ def prediction_chart(
     highest = max(panel.frame[["measured", "predicted", "range_high"]].max().max() for panel in panels)
     grid[0][0].set_ylim(0, highest * factor * 1.05)
     bottom = add_caption(figure, caption)
-    figure.tight_layout(rect=(0.0, bottom, 1.0, 0.93), h_pad=1.0, w_pad=1.2)
+    figure.tight_layout(rect=(0.0, bottom, 1.0, 0.995), h_pad=1.0, w_pad=1.2)
     return figure
 
 

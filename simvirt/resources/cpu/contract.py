@@ -5,7 +5,7 @@ level above schedules as one: a control group, or a virtual machine, whose vCPUs
 A thread runs one burst of CPU work at a time and sleeps between bursts.
 
 Nothing here names a platform, a layer or a workload. A scheduler that follows other rules (run queues, ticks, slices) is another
-file beside `fluid.py` that keeps this contract.
+package beside `fluid` that keeps this contract.
 """
 
 from __future__ import annotations
