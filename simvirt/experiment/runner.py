@@ -13,7 +13,7 @@ from simvirt.catalog import Catalog
 from simvirt.errors import SimvirtError
 from simvirt.experiment.pool import pool
 from simvirt.scenario import Scenario
-from simvirt.simulation import RunOutcome, simulate
+from simvirt.simulation import RunOutcome, simulate, told_together
 
 __all__ = ["Failure", "Point", "PointOutcome", "run_points"]
 
@@ -107,6 +107,6 @@ def _catalog(profiles: tuple[Path, ...]) -> Catalog:
 
 
 def _gather(point: Point, found: Sequence[RunOutcome | Failure]) -> PointOutcome:
-    runs = tuple(one for one in found if isinstance(one, RunOutcome))
+    runs = told_together([one for one in found if isinstance(one, RunOutcome)])
     failures = tuple(one for one in found if isinstance(one, Failure))
     return PointOutcome(point=point, runs=runs, failures=failures)

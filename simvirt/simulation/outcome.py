@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import nan
 
 from simvirt.metrics.histogram import LatencyHistogram
 from simvirt.metrics.tidy import Row
 
-__all__ = ["ClassTimes", "InstanceAccount", "RunOutcome", "TenantOutcome", "TimePart"]
+__all__ = ["ClassTimes", "InstanceAccount", "RunOutcome", "TenantOutcome", "TimePart", "show_overload", "told_together"]
 
 WAITING = "wait"
 """First word of a cause that is a wait, not work."""
@@ -61,16 +61,13 @@ class TenantOutcome:
     cpu_s: float
     """Core-seconds charged for its requests, wherever they were served."""
     classes: tuple[ClassTimes, ...]
+    overloaded: bool = False
+    """Whether all replications together show that more is offered than carried, where this one alone need not."""
 
     @property
     def saturated(self) -> bool:
-        """Whether an open loop offers more than is carried.
-
-        Requests in flight then grow as long as the run lasts. Under a stable load arrivals exceed completions by chance alone, by less than
-        four standard deviations of a Poisson count.
-        """
-        growth = self.in_flight_after - self.in_flight_before
-        return self.open_loop and growth > 4 * self.arrived**0.5 + 10
+        """Whether an open loop offers more than is carried."""
+        return self.overloaded or show_overload((self,))
 
     @property
     def throughput_per_s(self) -> float:
@@ -99,6 +96,27 @@ class TenantOutcome:
         yield "in_flight", self.in_flight_mean
         yield "saturated", float(self.saturated)
         yield "cpu_s_per_request", self.cpu_s / self.completed if self.completed and trusted else nan
+
+
+def show_overload(replications: Sequence[TenantOutcome]) -> bool:
+    """Whether one tenant's replications show that an open loop offers more than is carried.
+
+    Requests in flight then grow as long as a run lasts. Under a stable load arrivals exceed completions by chance alone: over n
+    replications by less than four standard deviations of a Poisson count, and some requests that were in flight at the end.
+    """
+    growth = sum(run.in_flight_after - run.in_flight_before for run in replications)
+    arrived = sum(run.arrived for run in replications)
+    return all(run.open_loop for run in replications) and growth > 4 * arrived**0.5 + 10 * len(replications) ** 0.5
+
+
+def told_together(runs: Sequence[RunOutcome]) -> tuple[RunOutcome, ...]:
+    """The replications of one scenario, a tenant called saturated in all of them if they show it together."""
+    tenants = [tuple(run.tenants[i] for run in runs) for i in range(len(runs[0].tenants))] if runs else []
+    overloaded = [show_overload(replications) for replications in tenants]
+    return tuple(
+        replace(run, tenants=tuple(replace(tenant, overloaded=over) for tenant, over in zip(run.tenants, overloaded, strict=True)))
+        for run in runs
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
