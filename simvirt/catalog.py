@@ -12,7 +12,7 @@ from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from simvirt.errors import CatalogError, nearest
 from simvirt.evidence import Cost, Reference
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalog", "Overrides", "Platform"]
 
-Overrides = Mapping[str, float | Literal["low", "high"]]
-"""Numbers that a scenario sets by hand: path → value in the number's own unit, or an end of its range."""
+Overrides = Mapping[str, float | str]
+"""Numbers that a scenario sets by hand: path → value in the number's own unit, text with a unit, or the word low or high."""
 
 
 class Catalog:
@@ -134,7 +134,7 @@ class Catalog:
             raise CatalogError([f"{word} {name!r} is unknown; {nearest(name, files)}"])
         try:
             return tomllib.loads(files[name].read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (RecursionError, ValueError) as error:  # what TOML refuses, and what Python does not read
             raise CatalogError([f"{kind}/{name}.toml: {error}"]) from None
         except OSError as error:
             raise CatalogError([f"{kind}/{name}.toml: {error.strerror}"]) from None
@@ -145,6 +145,8 @@ class Catalog:
             raise CatalogError([f"{kind}/{name}.toml: extends itself by way of {' -> '.join((*heirs, name))}"])
         own = self._read(kind, name)
         parent = own.pop("extends", None)
+        if parent is not None and not isinstance(parent, str):
+            raise CatalogError([f"{kind}/{name}.toml, extends: {parent!r}; the name of one other profile"])
         return own if parent is None else _merged(self._inherited(kind, parent, (*heirs, name)), own)
 
 
@@ -165,9 +167,9 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 def _override(layers: Iterable[AbstractLayer], overrides: Overrides) -> tuple[AbstractLayer, ...]:
     """Layers with the costs that a scenario sets by hand."""
     layers = tuple(layers)
-    paths = sorted({f"{layer.name}.{field}" for layer in layers for field, _ in costs_of(layer)})
-    problems = [f"override.{path}: no such cost in this stack; {nearest(path, paths)}" for path in sorted(overrides) if path not in paths]
-    problems += bad_overrides(overrides)
+    units = {f"{layer.name}.{field}": cost.unit for layer in layers for field, cost in costs_of(layer)}
+    problems = [f"override.{path}: no such cost in this stack; {nearest(path, units)}" for path in sorted(overrides) if path not in units]
+    problems += bad_overrides(overrides, units)
     if problems:
         raise CatalogError(problems)
 
@@ -177,7 +179,5 @@ def _override(layers: Iterable[AbstractLayer], overrides: Overrides) -> tuple[Ab
     return tuple(map(changed, layers))
 
 
-def _wanted(cost: Cost, wanted: float | Literal["low", "high"] | None) -> Cost:
-    if wanted is None:
-        return cost
-    return cost.at(wanted) if isinstance(wanted, str) else cost.overridden(wanted)
+def _wanted(cost: Cost, wanted: float | str | None) -> Cost:
+    return cost if wanted is None else cost.chosen(wanted)

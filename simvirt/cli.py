@@ -58,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write at exit goes nowhere
         return _BROKEN_PIPE
+    except OSError as error:
+        print(f"simvirt: the output cannot be written ({error.strerror}); free some space or choose another place", file=sys.stderr)
+        return _USER_ERROR
     except KeyboardInterrupt:
         print("simvirt: interrupted, nothing was written", file=sys.stderr)
         return _INTERRUPTED

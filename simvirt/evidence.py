@@ -11,9 +11,9 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from simvirt.errors import CatalogError, nearest
-from simvirt.units import DIMENSIONS, format_quantity
+from simvirt.units import DIMENSIONS, format_quantity, parse_quantity
 
-__all__ = ["Cost", "Grade", "Reference", "dimension_of_field", "dimension_of_unit"]
+__all__ = ["Cost", "Grade", "Reference", "dimension_of_field", "dimension_of_unit", "in_unit"]
 
 
 class Grade(StrEnum):
@@ -115,6 +115,12 @@ class Cost:
     def _in(self, unit: str, factor: float) -> Cost:
         return replace(self, value=self.value * factor, low=self.low * factor, high=self.high * factor, unit=unit, clock_hz=None)
 
+    def chosen(self, wanted: float | str) -> Cost:
+        """The same cost as wanted: a number in its own unit, text with a unit, or the word low or high for that end of its range."""
+        if wanted in {"low", "high"}:
+            return self.at("low" if wanted == "low" else "high")
+        return self.overridden(in_unit(wanted, self.unit))
+
     def at(self, end: Literal["low", "value", "high"]) -> Cost:
         """The same cost with its value moved to one end of its range."""
         return replace(self, value={"low": self.low, "value": self.value, "high": self.high}[end])
@@ -142,6 +148,15 @@ class Cost:
         dimension = dimension_of_unit(self.unit)
         assert dimension is not None
         return format_quantity(self.si, dimension)
+
+
+def in_unit(wanted: float | str, unit: str) -> float:
+    """A value in `unit`: from a number in that unit, or from text with any unit that measures the same. Raises UnitError."""
+    if not isinstance(wanted, str):
+        return float(wanted)
+    dimension = dimension_of_unit(unit)
+    assert dimension is not None
+    return parse_quantity(wanted, dimension) / DIMENSIONS[dimension][unit]
 
 
 def dimension_of_unit(unit: str) -> str | None:

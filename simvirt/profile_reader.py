@@ -17,8 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 import simvirt.layers
 from simvirt import demand as vocabulary
 from simvirt.demand import Compute, Demand, Interface, Operation, OsOperation, Receive, Wake
-from simvirt.errors import CatalogError, nearest
-from simvirt.evidence import Cost, Grade, Reference, dimension_of_field, dimension_of_unit
+from simvirt.errors import CatalogError, UnitError, nearest
+from simvirt.evidence import Cost, Grade, Reference, dimension_of_field, dimension_of_unit, in_unit
 from simvirt.layers.contract import AbstractLayer
 from simvirt.workloads.distributions import Distribution
 from simvirt.workloads.profile import RequestClass, Workload
@@ -299,13 +299,20 @@ def _build_operation(
     return known[word](**{n: cost.si for n, cost in known_costs}), known_costs
 
 
-def bad_overrides(overrides: Mapping[str, float | str]) -> list[str]:
-    """What is wrong with the values that a scenario sets by hand, whatever they are for."""
-    return [
-        f"override.{path}: {wanted!r}; a finite number, at least 0, in the unit of what it replaces, or the word low or high"
-        for path, wanted in sorted(overrides.items())
-        if (wanted not in ("low", "high") if isinstance(wanted, str) else not 0 <= wanted < inf)
-    ]
+def bad_overrides(overrides: Mapping[str, float | str], units: Mapping[str, str]) -> list[str]:
+    """What is wrong with the values that a scenario sets by hand, given the unit of what each replaces."""
+    problems = []
+    for path, wanted in sorted(overrides.items()):
+        unit = units.get(path)
+        if unit is None or wanted in ("low", "high"):
+            continue
+        kept = f"{path.rsplit('.', 1)[-1]} is kept in {unit or 'plain numbers'}"
+        try:
+            if not 0 <= in_unit(wanted, unit) < inf:
+                problems.append(f"override.{path}: {wanted!r}; a finite number, at least 0; {kept}")
+        except UnitError as error:
+            problems.append(f"override.{path}: {error}, or the word low or high; {kept}")
+    return problems
 
 
 def override_amounts(table: dict[str, Any], name: str, overrides: Mapping[str, float | str]) -> dict[str, Any]:
@@ -321,13 +328,14 @@ def override_amounts(table: dict[str, Any], name: str, overrides: Mapping[str, f
         if isinstance(entry, dict)
     }
     problems = [f"override.{path}: no such amount; {nearest(path, places)}" for path in sorted(overrides) if path not in places]
-    problems += bad_overrides(overrides)
+    problems += bad_overrides(overrides, {path: str(entry.get("unit", "")) for path, entry in places.items()})
     if problems:
         raise CatalogError(problems)
     for path, wanted in overrides.items():
         entry = places[path]
-        value = entry[wanted] if isinstance(wanted, str) else wanted
-        if not isinstance(wanted, str):
+        moved = wanted in ("low", "high")
+        value = entry[wanted] if moved else in_unit(wanted, entry["unit"])
+        if not moved:
             entry |= {"grade": "assumed", "where": f"set by hand (profile: {entry['value']:g} {entry['unit']}, {entry['where']})"}
         entry |= {"value": value, "low": min(entry["low"], value), "high": max(entry["high"], value)}
     return table

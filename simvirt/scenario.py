@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
@@ -16,10 +17,16 @@ from simvirt.catalog import Catalog, Overrides
 from simvirt.errors import CatalogError, ScenarioError, StackError, nearest
 from simvirt.layers.stack import Stack
 from simvirt.quantities import PositiveNumber, PositiveSeconds
-from simvirt.workloads.arrivals import Arrivals
+from simvirt.workloads.arrivals import Arrivals, ClosedLoop
 from simvirt.workloads.distributions import Distribution
 
 __all__ = ["Run", "Scenario", "Tenants", "check_scenario", "host_stack", "load_scenario"]
+
+
+MOST_TENANTS: Final = 100_000
+MOST_REPLICATIONS: Final = 10_000
+MOST_REQUESTS: Final = 1e9
+"""Requests that a replication may be expected to begin: hours of computing."""
 
 
 class _Description(BaseModel):
@@ -33,11 +40,11 @@ class Tenants(_Description):
     workload: str
     load: Arrivals
     """Of each tenant."""
-    count: Annotated[int, Field(ge=1)] = 1
+    count: Annotated[int, Field(ge=1, le=MOST_TENANTS)] = 1
     vcpus: Annotated[int, Field(ge=1)] = 1
     """Virtual processors, where the platform makes virtual machines."""
-    weight: PositiveNumber = 1.0
-    """Weight of the tenant among its siblings, 1 being the default of whoever shares the CPU."""
+    weight: Annotated[PositiveNumber, Field(ge=1e-6, le=1e6)] = 1.0
+    """Weight of the tenant among its siblings: 1 is the default share of whoever shares the CPU (not 1024, not 256)."""
     cap_cores: PositiveNumber | None = None
     """CPU limit in cores (quota / period); none unless given, as in real systems."""
     threads: Annotated[int, Field(ge=0)] | None = None
@@ -55,7 +62,7 @@ class Run(_Description):
     """Simulated time, warm-up included."""
     warm_up_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Part of the duration that is not looked at."""
-    replications: Annotated[int, Field(ge=1)] = 5
+    replications: Annotated[int, Field(ge=1, le=MOST_REPLICATIONS)] = 5
     seed: Annotated[int, Field(ge=0)] = 1
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
 
@@ -77,8 +84,9 @@ class Scenario(_Description):
     """How the machine's cores are shared: a profile of a CPU scheduler."""
     guest_scheduler: str | None = None
     """How virtual machines share theirs inside; as the machine unless given."""
-    override: dict[str, float | Literal["low", "high"]] = {}
-    """Numbers set by hand: `layer.field` or `workload.request.operation.field` → value in its own unit, or an end of its range."""
+    override: dict[str, float | str] = {}
+    """Numbers set by hand: `layer.field` or `workload.request.operation.field` → value in its own unit, text with a unit,
+    or the word low or high for that end of its range."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -86,6 +94,11 @@ class Scenario(_Description):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"tenants {', '.join(twice)}: named twice; give each group a name of its own")
+        for group in self.tenants:
+            members = re.compile(re.escape(group.name) + r"( vm)? \d+")
+            taken = [name for name in names if (group.count > 1 or group.per_vm > 1) and members.fullmatch(name)]
+            if taken:
+                raise ValueError(f"tenants {taken[0]}: the name of a member of {group.name!r}; give it another name")
         return self
 
     @property
@@ -136,7 +149,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ScenarioError([f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); a scenario is a TOML file"]) from None
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (RecursionError, ValueError) as error:  # what TOML refuses, and what Python does not read
         raise ScenarioError([f"{path}: {error}; the file may be cut off or not be TOML"]) from None
     if not document:
         raise ScenarioError([f"{path}: empty; a scenario needs at least a platform and [[tenants]] with workload and load"])
@@ -200,7 +213,8 @@ _ADVICE: Final = {
 def _advice(problem: ErrorDetails) -> str:
     kind, place = problem["type"], problem["loc"]
     if place[:1] == ("override",) and len(place) > 1:
-        return 'must be a number in the cost\'s own unit, or low or high, after the whole path in quotes: "layer.field" = 3'
+        wanted = "must be a number in the cost's own unit, text with a unit, or low or high"
+        return f'{wanted}, after the whole path in quotes: "layer.field" = 3'
     if kind == "extra_forbidden":
         return f"no such entry; {nearest(str(place[-1]), _entries_beside(place))}"
     if kind in _ADVICE:
@@ -232,13 +246,27 @@ def _unknown_names(document: Mapping[str, Any], catalog: Catalog) -> list[str]:
 
 
 def _misfits(scenario: Scenario, catalog: Catalog) -> list[str]:
+    unused = [path for path in scenario.layer_overrides() if path.partition(".")[0] in catalog.names("schedulers")]
+    if unused:
+        used = " and ".join(dict.fromkeys(scenario.schedulers))
+        return [f"override.{path}: this scenario's scheduler is {used}; choose the other by `scheduler`, or remove this" for path in unused]
     try:
         stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides())
     except (CatalogError, StackError) as error:
         return list(error.problems)
     groups = enumerate(scenario.tenants)
     problems = [p for i, group in groups for p in _tenant_misfits(f"tenants.{i}", group, stack, catalog, scenario.override)]
-    return problems + _scheduler_misfits(scenario, catalog)
+    return [*problems, *_too_much(scenario), *_scheduler_misfits(scenario, catalog)]
+
+
+def _too_much(scenario: Scenario) -> Iterator[str]:
+    """Loads that no computer simulates."""
+    for i, group in enumerate(scenario.tenants):
+        if isinstance(group.load, ClosedLoop):
+            if group.load.clients * group.count > MOST_REQUESTS / 1e3:
+                yield f"tenants.{i}.load.clients: {group.load.clients} for each of {group.count}; at most {MOST_REQUESTS / 1e3:.0f} in all"
+        elif (expected := group.load.rate_per_s * group.count * scenario.run.duration_s) > MOST_REQUESTS:
+            yield f"tenants.{i}.load: {expected:.3g} requests in {scenario.run.duration_s:g} s; at most {MOST_REQUESTS:g}, run shorter"
 
 
 def _scheduler_misfits(scenario: Scenario, catalog: Catalog) -> list[str]:

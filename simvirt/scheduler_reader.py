@@ -30,10 +30,13 @@ def build_scheduling(
     rules = table.pop("rules", None)
     summary = str(table.pop("summary", ""))
     if rules == FLUID:
+        stray = sorted({*table, *(overrides or {})})
+        if stray:
+            raise CatalogError([f"{path}: {entry}; fluid sharing has no parameters, remove it" for entry in stray])
         return Scheduling(name=name, summary=summary, rules=None)
     if rules not in kinds:
         raise CatalogError([f"{path}.rules: {rules!r} is unknown; {nearest(str(rules), (*kinds, FLUID))}"])
-    problems: Problems = bad_overrides(overrides or {})
+    problems: Problems = []
     costs = table.pop("cost", {})
     wanted = {key.removeprefix(f"{name}."): value for key, value in (overrides or {}).items()}
     evidence: list[tuple[str, Cost]] = []
@@ -61,12 +64,13 @@ def _build_rules(
     values: dict[str, Any] = {}
     before = len(problems)
     declared = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    problems += [f"{path}.{key}: a number with evidence; write it under [cost.{prefix}{key}]" for key in plain if hints.get(key) is float]
     for field in declared:
         hint, place = hints[field], f"{path}.{field}"
         if hint is float:
             cost = build_cost(costs.get(field), field, place, references, problems)
             if cost is not None:
-                cost = _overridden(cost, wanted.get(prefix + field))
+                cost = _overridden(cost, f"{path.partition('/')[2].split('.')[0]}.{prefix}{field}", wanted.get(prefix + field), problems)
                 evidence.append((prefix + field, cost))
                 values[field] = cost.si
         elif isinstance(hint, type) and is_dataclass(hint):
@@ -85,7 +89,9 @@ def _build_rules(
         return None
 
 
-def _overridden(cost: Cost, wanted: float | str | None) -> Cost:
+def _overridden(cost: Cost, path: str, wanted: float | str | None, problems: Problems) -> Cost:
     if wanted is None:
         return cost
-    return cost.overridden(wanted) if not isinstance(wanted, str) else cost.at("low" if wanted == "low" else "high")
+    wrong = bad_overrides({path: wanted}, {path: cost.unit})
+    problems += wrong
+    return cost if wrong else cost.chosen(wanted)

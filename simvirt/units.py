@@ -51,7 +51,10 @@ def parse_quantity(text: str | float | int, dimension: str) -> float:
     if isinstance(text, bool):
         raise UnitError(f"{text!r} is not a {dimension}")
     if isinstance(text, int | float):
-        value, unit = float(text), ""
+        try:
+            value, unit = float(text), ""
+        except OverflowError:
+            raise UnitError(f"a whole number of {len(str(abs(text)))} digits is not a finite {dimension}") from None
         factor = 1.0
     else:
         match = _QUANTITY.fullmatch(text)

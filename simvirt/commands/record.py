@@ -24,6 +24,8 @@ def check_writable(path: Path) -> None:
     """Raise ResultsError if a file cannot be put there, before any time is spent on what it would hold."""
     if path.is_dir():
         raise ResultsError(f"{path}: is a folder; give the path of a file")
+    if path.exists() and not path.is_file():
+        raise ResultsError(f"{path}: is a device; give the path of a file")
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass

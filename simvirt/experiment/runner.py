@@ -98,6 +98,8 @@ def _run(point: Point, replication: int) -> RunOutcome | Failure:
         return simulate(point.scenario, _catalog(point.profiles), replication)
     except SimvirtError as error:
         return Failure(replication=replication, error=str(error))
+    except Exception as error:
+        return Failure(replication=replication, error=f"{type(error).__name__}: {error}")
 
 
 @cache

@@ -110,6 +110,7 @@ def write_json_atomic(document: Any, path: Path) -> None:
 
 def _write_atomic(text: str, path: Path) -> None:
     """Write beside the file, then take its place in one step; on any failure the old file stays as it was."""
+    path = path.resolve()  # behind a link, the file itself
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("x", encoding="utf-8", newline="") as file:

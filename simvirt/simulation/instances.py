@@ -64,6 +64,8 @@ class Branch:
 
     stack: Stack
     instances: tuple[Instance, ...]
+    given: bool
+    """Whether the tenant's share of the CPU belongs to a machine or control group of its own; else to its processes."""
 
     def virtual_processors(self, level: int, service_vm: str) -> AbstractGroup:
         """The group of the virtual processors that the layer at `level` makes for this tenant, or for a service VM."""
@@ -91,15 +93,14 @@ class InstanceTree:
             instance = self._instance(stack, level, owner, instances[-1], share if exclusive else TenantShare(vcpus=share.vcpus))
             given = given or (exclusive and instance.group is not instances[-1].group)
             instances.append(instance)
-        return Branch(stack, tuple(instances))
+        return Branch(stack, tuple(instances), given)
 
     def workers(self, branch: Branch, tenant: str, threads: float, share: TenantShare) -> ThreadPool:
         """The threads of a tenant's application, in the group of the tenant alone: its container's, or one of its processes."""
         top = branch.instances[-1]
         if top.layer.isolates_group:
             return ThreadPool(self._engine, top.group, tenant, threads)
-        shared = len(branch.instances) - 1 <= self._shared_level
-        own = Share(weight=share.weight, cap_cores=share.cap_cores) if shared else Share()
+        own = Share() if branch.given else Share(weight=share.weight, cap_cores=share.cap_cores)
         return ThreadPool(self._engine, top.group.group(tenant, own), tenant, threads)
 
     def executor(self, branch: Branch, context: Context) -> ThreadPool:

@@ -107,10 +107,12 @@ class Ledger:
         sums: dict[tuple[str, str], float] = {}
         if self._completed:
             for interval, total_s in zip(self._intervals, self._sums.tolist(), strict=True):
-                left_s = total_s / self._completed
-                for layer, cause, seconds in interval.work():
-                    sums[layer, cause] = sums.get((layer, cause), 0.0) + seconds
-                    left_s -= seconds
-                sums[interval.wait] = sums.get(interval.wait, 0.0) + left_s
+                mean_s = total_s / self._completed
+                work = tuple(interval.work())
+                counted_s = sum(seconds for _, _, seconds in work)
+                known = min(1.0, mean_s / counted_s) if counted_s else 0.0  # no more work than time
+                for layer, cause, seconds in work:
+                    sums[layer, cause] = sums.get((layer, cause), 0.0) + seconds * known
+                sums[interval.wait] = sums.get(interval.wait, 0.0) + mean_s - counted_s * known
         parts = (TimePart(layer=layer, cause=cause, seconds=seconds) for (layer, cause), seconds in sums.items() if seconds)
         return ClassTimes(name=self._name, completed=self._completed, parts=tuple(parts))

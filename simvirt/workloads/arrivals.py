@@ -8,6 +8,7 @@ several loads differ by the load alone (common random numbers).
 from __future__ import annotations
 
 import csv
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from itertools import cycle, repeat
@@ -167,11 +168,12 @@ def _read_times(given: Any) -> Any:
     if not isinstance(given, str | Path):
         return given
     try:
-        with Path(given).open(newline="", encoding="utf-8") as file:
+        with Path(given).open(newline="", encoding="utf-8-sig") as file:
             rows = [(line, row[0].strip()) for line, row in enumerate(csv.reader(file), start=1) if row and row[0].strip()]
-    except OSError as error:
-        raise ValueError(f"{given}: {error.strerror}; give the path of a CSV file with times in seconds in its first column") from error
-    if rows and _number(rows[0][1]) is None:
+    except (OSError, csv.Error, UnicodeDecodeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{given}: {reason}; give the path of a CSV file with times in seconds in its first column") from error
+    if rows and rows[0][1][0].isalpha():
         del rows[0]  # a header
     times = [(f"{given}, line {line}", text, _number(text)) for line, text in rows]
     texts = [f"{place}: {text!r} is not a number of seconds" for place, text, time_s in times if time_s is None]
@@ -181,11 +183,12 @@ def _read_times(given: Any) -> Any:
     return tuple(time_s for _, _, time_s in times)
 
 
+_NUMBER: Final = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf)", re.IGNORECASE)
+
+
 def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    """A number as tables write it; neither `1_000` nor `1;5` is one."""
+    return float(text) if _NUMBER.fullmatch(text) else None
 
 
 def _check_given(times: tuple[float, ...]) -> tuple[float, ...]:

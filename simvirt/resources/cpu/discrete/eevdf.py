@@ -171,7 +171,7 @@ class _Queue(AbstractFairQueue):
         first = next_tick(ended - NANOSECOND, ended - NANOSECOND, hz)
         if first > now:
             return 0.0
-        ticks_per_slice = ceil(self._slice_s * hz - 1e-6)
+        ticks_per_slice = max(1, ceil(self._slice_s * hz - 1e-6))
         return now - first - floor((now - first) * hz / ticks_per_slice + 1e-6) * ticks_per_slice / hz
 
     def preempts(self, entity: Entity) -> bool:
