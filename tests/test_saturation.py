@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ideal import IdealCatalog, bare, workload
+
 from simvirt.demand import Compute
 from simvirt.scenario import Run, Scenario, Tenants
 from simvirt.simulation import RunOutcome, simulate, told_together
@@ -23,7 +24,7 @@ def saturated(outcomes: list[RunOutcome]) -> list[bool]:
 
 
 def test_short_runs_show_together_what_none_of_them_shows_alone() -> None:
-    """8 % too much: 900 requests leave about 67 in flight, within chance (4 * 30 + 10 = 130); eight times that is not (533 > 4 * 85 + 28)."""
+    """8 % too much: of 900 requests about 67 stay in flight, within chance (4 * 30 + 10); eight times that is not (533 > 4 * 85 + 28)."""
     found = runs(1.08, 1000)
     assert not all(saturated(found))
     together = told_together(found)

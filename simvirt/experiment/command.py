@@ -38,7 +38,8 @@ def run_command(experiment: Experiment, arguments: Sequence[str] | None = None) 
         _say(f"Interrupted: nothing was written to {folder.path}.")
         return INTERRUPTED
     failures = sum(len(outcome.failures) for outcome in results.outcomes)
-    _say(f"{folder.path}: {len(points)} points" + (f", {failures} runs failed: see `failed` in runs.csv" if failures else ""))
+    failed = f", {failures} runs failed: see `failed` in runs.csv" if failures else ""
+    _say(f"{folder.path}: {len(points)} points{failed}; charts in {folder.path / 'charts'}")
     return 1 if failures else 0
 
 

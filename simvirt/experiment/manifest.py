@@ -79,8 +79,14 @@ def _profiles(folders: Iterable[Path]) -> Mapping[str, str]:
     """Digest of each profile by its path: `layers/name.toml`; those of further folders keep their own path."""
     found = dict(_digests(resources.files("simvirt") / "profiles", ""))
     for folder in folders:
-        found |= dict(_digests(folder, f"{folder}/"))
+        found |= dict(_digests(folder, f"{_short(folder)}/"))
     return found
+
+
+def _short(folder: Path) -> Path:
+    """A folder as seen from the current one, where it lies below it: results tell nothing of where a checkout is."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def _digests(folder: Traversable, prefix: str) -> Iterable[tuple[str, str]]:
