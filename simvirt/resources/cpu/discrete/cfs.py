@@ -14,7 +14,6 @@ task.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from heapq import heappop, heappush
 from math import inf
 from typing import final
 
@@ -22,6 +21,7 @@ from simvirt.resources.cpu.discrete.contract import NANOSECOND, UNIT_WEIGHT
 from simvirt.resources.cpu.discrete.hierarchy import (
     AbstractFairQueue,
     AbstractFairRules,
+    AbstractOrderedQueue,
     Entity,
     FairGroup,
     QueueMaker,
@@ -65,29 +65,18 @@ class CompletelyFair(AbstractFairRules):
 
 
 @final
-class _Queue(AbstractFairQueue):
+class _Queue(AbstractOrderedQueue):
     """Entities in order of vruntime."""
 
-    __slots__ = ("_granularity_s", "_heap", "_latency_s", "_wakeup_s", "floor")
+    __slots__ = ("_granularity_s", "_latency_s", "_wakeup_s", "floor")
 
     def __init__(self, group: FairGroup, owner: Entity | None, latency_s: float, granularity_s: float, wakeup_s: float) -> None:
         super().__init__(group, owner)
         self._latency_s = latency_s
         self._granularity_s = granularity_s
         self._wakeup_s = wakeup_s
-        self._heap: list[tuple[float, int, Entity]] = []
         self.floor = 0.0
         """min_vruntime: follows the smallest vruntime, never backwards."""
-
-    def _first(self) -> Entity | None:
-        """The waiting entity with the smallest vruntime, the one that has waited longest of equals."""
-        heap = self._heap
-        while heap:
-            _, order, entity = heap[0]
-            if order == entity.order and entity.queue is self:
-                return entity
-            heappop(heap)
-        return None
 
     def _raise_floor(self) -> None:
         first, current = self._first(), self.current
@@ -108,13 +97,8 @@ class _Queue(AbstractFairQueue):
         pass
 
     def remove(self, entity: Entity) -> None:
-        AbstractFairQueue.remove(self, entity)
+        super().remove(entity)
         self._raise_floor()
-
-    def push(self, entity: Entity) -> None:
-        self.orders += 1
-        entity.order = self.orders
-        heappush(self._heap, (entity.vruntime, self.orders, entity))
 
     def choose(self) -> Entity | None:
         first, current = self._first(), self.current

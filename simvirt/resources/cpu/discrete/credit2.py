@@ -12,13 +12,12 @@ Every processor has a queue of its own. Groups divide what they get in the same 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
 from math import ceil, inf
 from typing import Final, final
 
 from simvirt.resources.cpu.discrete.bandwidth import QuotaRules
 from simvirt.resources.cpu.discrete.contract import NANOSECOND
-from simvirt.resources.cpu.discrete.hierarchy import AbstractFairQueue, AbstractFairRules, Entity, FairGroup, QueueMaker
+from simvirt.resources.cpu.discrete.hierarchy import AbstractFairRules, AbstractOrderedQueue, Entity, FairGroup, QueueMaker
 
 __all__ = ["Credit2"]
 
@@ -53,27 +52,17 @@ class Credit2(AbstractFairRules):
 
 
 @final
-class _Queue(AbstractFairQueue):
+class _Queue(AbstractOrderedQueue):
     """Entities in order of credits: the vruntime of one is the credits handed out since the start less those it has left."""
 
-    __slots__ = ("_heap", "_heaviest", "_ratelimit_s", "_shortest_s", "handed_out_s")
+    __slots__ = ("_heaviest", "_ratelimit_s", "_shortest_s", "handed_out_s")
 
     def __init__(self, group: FairGroup, owner: Entity | None, ratelimit_s: float) -> None:
         super().__init__(group, owner)
         self._ratelimit_s = ratelimit_s
-        self._heap: list[tuple[float, int, Entity]] = []
         self._heaviest = 0.0
         self._shortest_s = max(SHORTEST_S, ratelimit_s)
         self.handed_out_s = CREDIT_S
-
-    def _first(self) -> Entity | None:
-        heap = self._heap
-        while heap:
-            _, order, entity = heap[0]
-            if order == entity.order and entity.queue is self:
-                return entity
-            heappop(heap)
-        return None
 
     def credits_of(self, entity: Entity) -> float:
         return self.handed_out_s - entity.vruntime
@@ -92,11 +81,6 @@ class _Queue(AbstractFairQueue):
 
     def leave(self, entity: Entity) -> None:
         pass
-
-    def push(self, entity: Entity) -> None:
-        self.orders += 1
-        entity.order = self.orders
-        heappush(self._heap, (entity.vruntime, self.orders, entity))
 
     def choose(self) -> Entity | None:
         first, current = self._first(), self.current

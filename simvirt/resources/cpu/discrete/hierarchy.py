@@ -13,6 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from math import inf
 from typing import final
 
@@ -20,7 +21,15 @@ from simvirt.engine import Engine
 from simvirt.resources.cpu.discrete.bandwidth import Bandwidth, LocalQuota, QuotaRules
 from simvirt.resources.cpu.discrete.contract import AbstractProcessor, AbstractRules, AbstractRunQueue, ControlGroup, Task, next_tick
 
-__all__ = ["AbstractFairQueue", "AbstractFairRules", "Entity", "FairGroup", "QueueMaker", "scale_by_processors"]
+__all__ = [
+    "AbstractFairQueue",
+    "AbstractFairRules",
+    "AbstractOrderedQueue",
+    "Entity",
+    "FairGroup",
+    "QueueMaker",
+    "scale_by_processors",
+]
 
 
 def scale_by_processors(processors: int) -> int:
@@ -149,6 +158,31 @@ class AbstractFairQueue(ABC):
     @abstractmethod
     def expired(self) -> bool:
         """At a tick: whether the current entity has to give way."""
+
+
+class AbstractOrderedQueue(AbstractFairQueue):
+    """Waiting entities in a heap by vruntime; the one that has waited longest is the first of equals."""
+
+    __slots__ = ("_heap",)
+
+    def __init__(self, group: FairGroup, owner: Entity | None) -> None:
+        super().__init__(group, owner)
+        self._heap: list[tuple[float, int, Entity]] = []
+
+    def push(self, entity: Entity) -> None:
+        self.orders += 1
+        entity.order = self.orders
+        heappush(self._heap, (entity.vruntime, self.orders, entity))
+
+    def _first(self) -> Entity | None:
+        """The waiting entity with the smallest vruntime; entries of those that have left are dropped."""
+        heap = self._heap
+        while heap:
+            _, order, entity = heap[0]
+            if order == entity.order and entity.queue is self:
+                return entity
+            heappop(heap)
+        return None
 
 
 @final

@@ -13,12 +13,11 @@ consumed are not modelled.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from heapq import heappop, heappush
 from math import inf
 from typing import final
 
 from simvirt.resources.cpu.discrete.contract import NANOSECOND, UNIT_WEIGHT
-from simvirt.resources.cpu.discrete.hierarchy import AbstractFairQueue, AbstractFairRules, Entity, FairGroup, QueueMaker
+from simvirt.resources.cpu.discrete.hierarchy import AbstractFairRules, AbstractOrderedQueue, Entity, FairGroup, QueueMaker
 
 __all__ = ["ProportionalShare"]
 
@@ -48,27 +47,17 @@ class ProportionalShare(AbstractFairRules):
 
 
 @final
-class _Queue(AbstractFairQueue):
+class _Queue(AbstractOrderedQueue):
     """Entities in order of consumed time, which is their vruntime."""
 
-    __slots__ = ("_floor", "_heap", "_lead_s", "_quantum_s")
+    __slots__ = ("_floor", "_lead_s", "_quantum_s")
 
     def __init__(self, group: FairGroup, owner: Entity | None, quantum_s: float, lead_s: float) -> None:
         super().__init__(group, owner)
         self._quantum_s = quantum_s
         self._lead_s = lead_s
-        self._heap: list[tuple[float, int, Entity]] = []
         self._floor = 0.0
         """The least consumed time of late; never goes backwards."""
-
-    def _first(self) -> Entity | None:
-        heap = self._heap
-        while heap:
-            _, order, entity = heap[0]
-            if order == entity.order and entity.queue is self:
-                return entity
-            heappop(heap)
-        return None
 
     def _raise_floor(self) -> None:
         present = [entity.vruntime for entity in (self.current, self._first()) if entity is not None]
@@ -85,11 +74,6 @@ class _Queue(AbstractFairQueue):
 
     def leave(self, entity: Entity) -> None:
         self._raise_floor()
-
-    def push(self, entity: Entity) -> None:
-        self.orders += 1
-        entity.order = self.orders
-        heappush(self._heap, (entity.vruntime, self.orders, entity))
 
     def choose(self) -> Entity | None:
         """The current one keeps the processor until its quantum is over."""
