@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Literal
 
-from simvirt.errors import CatalogError, nearest
+from simvirt.errors import CatalogError, UnitError, nearest
 from simvirt.units import DIMENSIONS, format_quantity, parse_quantity
 
 __all__ = ["Cost", "Grade", "Reference", "dimension_of_field", "dimension_of_unit", "in_unit"]
@@ -155,7 +155,8 @@ def in_unit(wanted: float | str, unit: str) -> float:
     if not isinstance(wanted, str):
         return float(wanted)
     dimension = dimension_of_unit(unit)
-    assert dimension is not None
+    if dimension is None:
+        raise UnitError(f"{unit!r} is not a unit")
     return parse_quantity(wanted, dimension) / DIMENSIONS[dimension][unit]
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "build_platform",
     "build_workload",
     "override_amounts",
+    "override_entries",
 ]
 
 REFERENCE_CLOCK_HZ: Final = 2.5e9
@@ -327,15 +328,25 @@ def override_amounts(table: dict[str, Any], name: str, overrides: Mapping[str, f
         for field, entry in operation.items()
         if isinstance(entry, dict)
     }
-    problems = [f"override.{path}: no such amount; {nearest(path, places)}" for path in sorted(overrides) if path not in places]
+    override_entries(places, overrides)
+    return table
+
+
+def override_entries(places: Mapping[str, dict[str, Any]], overrides: Mapping[str, float | str]) -> None:
+    """Set numbers by hand in the tables that hold them, given by path. Raises CatalogError with all that cannot be set.
+
+    A table that is no whole number with evidence is left alone: it is refused when it is built.
+    """
+    problems = [f"override.{path}: no such number; {nearest(path, places)}" for path in sorted(overrides) if path not in places]
     problems += bad_overrides(overrides, {path: str(entry.get("unit", "")) for path, entry in places.items()})
     if problems:
         raise CatalogError(problems)
     for path, wanted in overrides.items():
         entry = places[path]
+        if not entry.keys() >= {"value", "unit", "low", "high", "where"}:
+            continue
         moved = wanted in ("low", "high")
-        value = entry[wanted] if moved else in_unit(wanted, entry["unit"])
+        value = entry[str(wanted)] if moved else in_unit(wanted, entry["unit"])
         if not moved:
             entry |= {"grade": "assumed", "where": f"set by hand (profile: {entry['value']:g} {entry['unit']}, {entry['where']})"}
         entry |= {"value": value, "low": min(entry["low"], value), "high": max(entry["high"], value)}
-    return table

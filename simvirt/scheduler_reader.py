@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, Final, TypeVar, get_type_hints
 
 from simvirt.errors import CatalogError, nearest
 from simvirt.evidence import Cost, Reference
-from simvirt.profile_reader import bad_overrides, build_cost
+from simvirt.profile_reader import build_cost, override_entries
 from simvirt.resources.cpu.scheduling import Scheduling, kinds_of_rules
 
 __all__ = ["FLUID", "build_scheduling"]
@@ -38,14 +38,21 @@ def build_scheduling(
         raise CatalogError([f"{path}.rules: {rules!r} is unknown; {nearest(str(rules), (*kinds, FLUID))}"])
     problems: Problems = []
     costs = table.pop("cost", {})
-    wanted = {key.removeprefix(f"{name}."): value for key, value in (overrides or {}).items()}
+    override_entries(dict(_entries(costs, f"{name}.")), overrides or {})
     evidence: list[tuple[str, Cost]] = []
-    built = _build_rules(kinds[rules], table, costs, path, references, problems, wanted, evidence)
-    unknown = sorted(wanted.keys() - {field for field, _ in evidence})
-    problems += [f"override.{name}.{field}: no such parameter; {nearest(field, [f for f, _ in evidence])}" for field in unknown]
+    built = _build_rules(kinds[rules], table, costs, path, references, problems, evidence)
     if problems:
         raise CatalogError(problems)
     return Scheduling(name=name, summary=summary, rules=built, evidence=tuple(evidence))
+
+
+def _entries(costs: Table, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every table that holds a number, by its dotted path."""
+    for key, entry in costs.items():
+        if isinstance(entry, dict) and "value" in entry:
+            yield prefix + key, entry
+        elif isinstance(entry, dict):
+            yield from _entries(entry, f"{prefix}{key}.")
 
 
 def _build_rules(
@@ -55,7 +62,6 @@ def _build_rules(
     path: str,
     references: Mapping[str, Reference],
     problems: Problems,
-    wanted: Mapping[str, float | str],
     evidence: list[tuple[str, Cost]],
     prefix: str = "",
 ) -> Any:
@@ -70,11 +76,10 @@ def _build_rules(
         if hint is float:
             cost = build_cost(costs.get(field), field, place, references, problems)
             if cost is not None:
-                cost = _overridden(cost, f"{path.partition('/')[2].split('.')[0]}.{prefix}{field}", wanted.get(prefix + field), problems)
                 evidence.append((prefix + field, cost))
                 values[field] = cost.si
         elif isinstance(hint, type) and is_dataclass(hint):
-            values[field] = _build_rules(hint, {}, costs.get(field, {}), place, references, problems, wanted, evidence, f"{prefix}{field}.")
+            values[field] = _build_rules(hint, {}, costs.get(field, {}), place, references, problems, evidence, f"{prefix}{field}.")
         elif field in plain:
             values[field] = plain[field]
         else:
@@ -87,11 +92,3 @@ def _build_rules(
     except ValueError as error:
         problems.append(f"{path}: {error}")
         return None
-
-
-def _overridden(cost: Cost, path: str, wanted: float | str | None, problems: Problems) -> Cost:
-    if wanted is None:
-        return cost
-    wrong = bad_overrides({path: wanted}, {path: cost.unit})
-    problems += wrong
-    return cost if wrong else cost.chosen(wanted)
