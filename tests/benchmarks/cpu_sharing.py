@@ -107,7 +107,7 @@ class VirtualTimeCpu:
         self.virtual = self.since = 0.0
         self.version = 0
 
-    def serve(self, demand_s: float, tenant: int) -> simpy.Event:
+    def serve(self, demand_s: float, tenant: int = 0) -> simpy.Event:
         self.advance()
         done = self.env.event()
         heappush(self.heap, (self.virtual + demand_s, self.version, done))

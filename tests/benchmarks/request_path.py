@@ -21,11 +21,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from heapq import heappop, heappush
 from math import inf
-from typing import Any
 
 import simpy
+from cpu_sharing import VirtualTimeCpu
 from ideal import IdealCatalog, bare, machine, scenario, system, workload
 
 from simvirt.catalog import Catalog
@@ -46,44 +45,6 @@ Model = Callable[[], Result]
 
 
 # ---- plain SimPy ----
-
-
-class SharedCores:
-    """Processor sharing with one clock of service per job and an event per request."""
-
-    def __init__(self, env: simpy.Environment, cores: int) -> None:
-        self.env = env
-        self.cores = cores
-        self.heap: list[tuple[float, int, simpy.Event]] = []
-        self.virtual = self.since = 0.0
-        self.version = 0
-
-    def serve(self, demand_s: float) -> simpy.Event:
-        self.advance()
-        done = self.env.event()
-        heappush(self.heap, (self.virtual + demand_s, self.version, done))
-        self.plan()
-        return done
-
-    def pace(self) -> float:
-        return min(1.0, self.cores / len(self.heap))
-
-    def advance(self) -> None:
-        if self.heap:
-            self.virtual += (self.env.now - self.since) * self.pace()
-        self.since = self.env.now
-
-    def plan(self) -> None:
-        self.version += 1
-        if self.heap:
-            wait_s = max(0.0, self.heap[0][0] - self.virtual) / self.pace()
-            self.env.timeout(wait_s, self.version).callbacks.append(self.fire)
-
-    def fire(self, timeout: Any) -> None:
-        if timeout.value == self.version:
-            self.advance()
-            heappop(self.heap)[2].succeed()
-            self.plan()
 
 
 def held(resource: simpy.Resource, seconds: float) -> Iterator[simpy.Event]:
@@ -121,7 +82,7 @@ def one_server(env: simpy.Environment) -> Callable[[], Iterator[simpy.Event]]:
 
 
 def shared(env: simpy.Environment) -> Callable[[], Iterator[simpy.Event]]:
-    cores, draw = SharedCores(env, 16), random.Random(2).expovariate
+    cores, draw = VirtualTimeCpu(env, 16), random.Random(2).expovariate
 
     def request() -> Iterator[simpy.Event]:
         yield cores.serve(draw(1.0))
@@ -130,7 +91,7 @@ def shared(env: simpy.Environment) -> Callable[[], Iterator[simpy.Event]]:
 
 
 def path(env: simpy.Environment) -> Callable[[], Iterator[simpy.Event]]:
-    cores, draw = SharedCores(env, 16), random.Random(2).expovariate
+    cores, draw = VirtualTimeCpu(env, 16), random.Random(2).expovariate
     disk, card = simpy.Resource(env, 16), simpy.Resource(env, 1)
 
     def request() -> Iterator[simpy.Event]:
@@ -146,7 +107,7 @@ def path(env: simpy.Environment) -> Callable[[], Iterator[simpy.Event]]:
 def stages(steps: tuple[Step, ...], catalog_name: str, env: simpy.Environment) -> Callable[[], Iterator[simpy.Event]]:
     """The stages of a published stack: cores, threads that serve in turn, devices."""
     hardware = Catalog.builtin().stack(catalog_name).hardware
-    cores, draw = SharedCores(env, int(hardware.cores.si)), random.Random(2).lognormvariate
+    cores, draw = VirtualTimeCpu(env, int(hardware.cores.si)), random.Random(2).lognormvariate
     threads: dict[object, simpy.Resource] = {}
     mine = [i for i, step in enumerate(steps) if step.resource is Resource.CPU and step.context.place is Place.CALLER]
     worker = simpy.Resource(env, 1)
