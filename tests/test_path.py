@@ -9,6 +9,7 @@ from ideal import IdealCatalog, Layers, hypervisor, machine, scenario, system, w
 
 from simvirt.demand import Compute, Demand, DiskRead, Operation, Receive, Send, Syscall, Wake
 from simvirt.layers.contract import Place, Resource
+from simvirt.layers.hypervisor import Backend
 from simvirt.layers.path import Part, plan_path
 from simvirt.layers.stack import Stack
 from simvirt.scenario import Tenants
@@ -168,3 +169,22 @@ def test_a_worker_is_held_while_its_request_is_at_the_disk() -> None:
     assert parts(held)["wait for thread"] == pytest.approx(2.5)  # a: 1-2 computes, 2-4 disk, 4-4.5 wakes
     assert "wait for thread" not in parts(free)
     assert free.histogram.mean_s * 2 == pytest.approx(2 * 3.5)
+
+
+@pytest.mark.parametrize(
+    ("below", "exits_s"),
+    [((), 0.1), ((Backend.THREAD,), 0.2), ((Backend.SERVICE_VM,), 0.2)],
+    ids=["native", "backend thread", "service VM"],
+)
+def test_what_an_interrupt_wakes_runs_on_its_core(below: tuple[Backend, ...], exits_s: float) -> None:
+    """At 5 s every core has been idle for a while, and leaving that state takes 0.1 s; each step works for 1 s.
+
+    Native: the interrupt leaves it, the worker goes on there. In a virtual machine: the machine's interrupt leaves it, and the backend
+    (thread or service VM) goes on there; the guest's interrupt, signalled by the backend, leaves it on the core of the guest's
+    processor, and the worker goes on there.
+    """
+    work = {"network.host_receive_s": 1.0, "network.receive_s": 1.0}
+    layers = (machine(4, LADDER), *(hypervisor(work, backend=backend) for backend in below), system({"network.receive_s": 1.0}))
+    found = parts(trace(layers, *MESSAGE, Compute(cpu_s=1.0), times=(5.0,)))
+    assert found["core_wake"] == pytest.approx(exits_s)
+    assert sum(found.values()) == pytest.approx(exits_s + (4.0 if below else 2.0))
