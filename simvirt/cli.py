@@ -97,6 +97,12 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--csv", action="store_true", help="write the costs as CSV")
     show.set_defaults(command=_show)
 
+    explain = commands.add_parser("explain", parents=[profiles], help="one operation's way down a stack, with costs and sources")
+    explain.add_argument("operation", metavar="OPERATION", help="syscall, fault, packet, block, flush, switch, spawn, open or compute")
+    explain.add_argument("--platform", metavar="P", required=True)
+    explain.add_argument("--machine", metavar="M", help="on this machine (default: the platform's own)")
+    explain.set_defaults(command=_explain)
+
     check = commands.add_parser("check", parents=[profiles], help="whether a scenario can be run, with every problem if not")
     check.add_argument("scenario", metavar="SCENARIO.toml", type=Path)
     check.set_defaults(command=_check)
@@ -148,6 +154,12 @@ def _show(arguments: argparse.Namespace) -> list[str]:
     from simvirt.commands.show import show
 
     return show(_catalog(arguments), arguments.name, kind=arguments.kind, machine=arguments.machine, as_csv=arguments.csv)
+
+
+def _explain(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.explain import explain
+
+    return explain(_catalog(arguments), arguments.operation, arguments.platform, machine=arguments.machine)
 
 
 def _check(arguments: argparse.Namespace) -> list[str]:

@@ -20,7 +20,7 @@ from simvirt.experiment.runner import Point, PointOutcome
 from simvirt.layers.contract import costs_of
 from simvirt.scenario import Scenario, check_scenario
 
-__all__ = ["compare"]
+__all__ = ["compare", "native_platform"]
 
 BASELINE_FAMILY: Final = "native"
 """The first platform of this family is the baseline unless another is named."""
@@ -49,7 +49,7 @@ def compare(
     _check_names((*platforms, *([baseline] if baseline else [])), catalog)
     machine = scenario.machine or catalog.platform(scenario.platform).machine
     scenario = scenario.model_copy(update={"machine": machine})
-    reference = baseline or _native(catalog)
+    reference = baseline or native_platform(catalog)
     names = tuple(platforms) or catalog.names("platforms")
     candidates = _candidates(scenario, (*([reference] if reference else []), *names), catalog)
     if baseline in candidates.reasons:
@@ -95,7 +95,7 @@ def _on(scenario: Scenario, platform: str, catalog: Catalog) -> Scenario:
     return moved
 
 
-def _native(catalog: Catalog) -> str | None:
+def native_platform(catalog: Catalog) -> str | None:
     return next((name for name in catalog.names("platforms") if catalog.platform(name).family == BASELINE_FAMILY), None)
 
 
