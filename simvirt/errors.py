@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["CatalogError", "ResultsError", "ScenarioError", "SimvirtError", "StackError", "UnitError", "nearest"]
+__all__ = ["CatalogError", "ResultsError", "ScenarioError", "SimvirtError", "StackError", "TraceError", "UnitError", "nearest"]
 
 _SHOWN: Final = 24
 """Names that a message lists before it counts the rest."""
@@ -41,6 +41,10 @@ class StackError(_ProblemsError):
 
 class ResultsError(_ProblemsError):
     """A results folder that cannot be read or written."""
+
+
+class TraceError(_ProblemsError):
+    """A recorded trace that cannot be used, with file, line and value of every reason."""
 
 
 class UnitError(SimvirtError, ValueError):
