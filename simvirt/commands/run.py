@@ -71,7 +71,7 @@ def run(
 
 
 def _heading(scenario: Scenario, catalog: Catalog) -> list[str]:
-    stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides())
+    stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides(catalog))
     time = scenario.run
     runs = f"{count_text(time.replications, 'replication')} of {time.duration_s:g} s"
     window = f"{runs}, the first {time.warm_up_s:g} s not counted, seed {time.seed}"
@@ -153,7 +153,7 @@ def _times(group: Group) -> Iterator[str]:
 
 
 def _grades(scenario: Scenario, catalog: Catalog) -> str:
-    stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides())
+    stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides(catalog))
     costs: list[Cost] = [cost for layer in stack.layers for _, cost in costs_of(layer)]
     for name in sorted({group.workload for group in scenario.tenants}):
         costs += (cost for _, cost in catalog.workload(name, scenario.override).evidence)

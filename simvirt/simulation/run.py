@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 from simvirt.catalog import Catalog
@@ -39,14 +40,17 @@ class Simulation:
         self._catalog = catalog
         self._replication = replication
         platform = catalog.platform(scenario.platform)
-        self._stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides())
+        self._stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides(catalog))
         self.engine = Engine()
-        schedulings = [catalog.scheduling(name, scenario.override) for name in scenario.schedulers]
-        scheduler = make_scheduler(self.engine, int(self._stack.hardware.cores.si), *schedulings)
+        names = scenario.schedulers_on(self._stack)
+        by_kernel = {kernel: catalog.scheduling(name, scenario.override) for kernel, name in names.items()}
+        scheduler = make_scheduler(self.engine, int(self._stack.hardware.cores.si), by_kernel)
         self.host = _host(self.engine, self._stack.hardware, scheduler)
         shared_level = 1 + platform.layers.index(platform.shared)
         self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, shared_level)
         self._streams = Streams(scenario.run.seed, replication)
+        self._free_core = 0
+        """The first core that no virtual processor is pinned to."""
         self.tenants = [tenant for group in scenario.tenants for tenant in self._tenants(group)]
 
     def run(self) -> RunOutcome:
@@ -79,12 +83,14 @@ class Simulation:
         workload = self._catalog.workload(group.workload, self._scenario.override)
         stack = self._stack if group.on == "platform" else host_stack(self._stack)
         assert stack is not None
-        return [self._tenant(group, i, workload, stack) for i in range(group.count)]
+        tenants = [self._tenant(group, i, workload, stack) for i in range(group.count)]
+        self._free_core += group.pinned
+        return tenants
 
     def _tenant(self, group: Tenants, index: int, workload: Workload, stack: Stack) -> Tenant:
         name = group.name if group.count == 1 else f"{group.name} {index + 1}"
         vm = name if group.per_vm == 1 else f"{group.name} vm {index // group.per_vm + 1}"
-        share = TenantShare(vcpus=group.vcpus, weight=group.weight, cap_cores=group.cap_cores or inf)
+        share = TenantShare(vcpus=group.vcpus, own=replace(group.share(index, self._free_core), weight=group.weight))
         branch = self.tree.branch(stack, name, vm, share)
         threads = workload.threads if group.threads is None else group.threads or inf
         workers = self.tree.workers(branch, name, threads, share)

@@ -41,6 +41,7 @@ class Domain(AbstractDomain):
         self.group = ControlGroup("all", None, weight=1.0, per_thread=False, cap_cores=inf)
         self.idle = OrderedDict()
         self.crowded = {}
+        self.decisions = 0
         self.processors = [Processor(i, self, task) for i, task in enumerate(tasks)]
         for processor, queue in zip(self.processors, rules.run_queues(engine, self.processors), strict=True):
             processor.queue = queue

@@ -138,6 +138,7 @@ class Processor(AbstractProcessor):
         self.need = False
         self.charge(now)
         self.need = False  # the choice is made here
+        self.domain.decisions += 1
         previous = self.current
         chosen = self.queue.pick(now)
         if chosen is None and self.domain.pull(self, now):
