@@ -13,6 +13,7 @@ from simvirt.commands.group import Group, groups_of
 from simvirt.commands.numbers import UNKNOWN, count_text, interval_text, share_text
 from simvirt.commands.point import read_scenario, run_all
 from simvirt.commands.record import check_writable, record
+from simvirt.commands.scheduling import counter_table
 from simvirt.commands.tables import table
 from simvirt.errors import ScenarioError
 from simvirt.evidence import Cost
@@ -85,6 +86,7 @@ def _report(outcome: PointOutcome, groups: Sequence[Group]) -> Iterator[str]:
     yield from _notes(outcome, groups)
     yield ""
     yield from _utilizations(outcome)
+    yield from counter_table(outcome.runs, outcome.point.scenario.run.confidence)
     for group in groups:
         yield from ("", *_times(group))
 
