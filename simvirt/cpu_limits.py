@@ -176,7 +176,7 @@ def _wrong_pins(path: str, limits: CpuLimits, place: TenantPlace, offered: int, 
         yield f"{path}.pin_vcpus: fluid sharing does not tell cores apart; {_BY_RULES}"
     if isinstance(pins, tuple):
         if len(pins) != limits.vcpus:
-            yield f"{path}.pin_vcpus: {len(pins)} cores for {limits.vcpus} virtual processors; name one for each"
+            yield f"{path}.pin_vcpus: {_counted(len(pins), place)} for {limits.vcpus} virtual processors; name one for each"
         if len(set(pins)) < len(pins):
             yield f"{path}.pin_vcpus: {', '.join(map(str, pins))}; name each core once, or use cpuset"
         yield from (f"{path}.pin_vcpus: {problem}" for problem in _missing(pins, offered, place))
