@@ -20,6 +20,7 @@ from simvirt.simulation.run import Simulation
 from simvirt.tenant_place import place_of
 
 CATALOG = Catalog.builtin()
+BY_RULES = 'choose a scheduler by rules, such as scheduler = "platform"'
 HOG = {"kind": "closed", "clients": 1, "think": {"kind": "constant", "value": 0.0}}
 
 
@@ -115,12 +116,11 @@ def test_mistakes_of_form_are_told_together() -> None:
         ),
         (
             document(scheduler="fluid", cpu_max={"quota": 0.05}),
-            "tenants.0.cpu_max: fluid sharing has no periods; use cap_cores = 0.5, or choose a scheduler by rules, such as "
-            'scheduler = "platform"',
+            f"tenants.0.cpu_max: fluid sharing has no periods; use cap_cores = 0.5, or {BY_RULES}",
         ),
         (
             document("kvm", scheduler="fluid", pin_vcpus=True),
-            'tenants.0.pin_vcpus: fluid sharing does not tell cores apart; choose a scheduler by rules, such as scheduler = "platform"',
+            f"tenants.0.pin_vcpus: fluid sharing does not tell cores apart; {BY_RULES}",
         ),
         (
             document() | {"override": {"cfs.hz": 128}},

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, final
 
 from simvirt.engine import Engine
 from simvirt.resources.cpu.discrete.agenda import Agenda
+from simvirt.resources.cpu.discrete.crowd import Crowd
 
 __all__ = [
     "KERNEL_TICKS_PER_S",
@@ -315,7 +316,7 @@ class AbstractDomain(ABC):
     """Progress of a thread per second of having a physical core: what ticks leave."""
     idle: OrderedDict[AbstractProcessor, None]
     """Idle processors, the one that has been idle longest first."""
-    crowded: dict[AbstractProcessor, None]
+    crowded: Crowd[AbstractProcessor]
     """Processors with more than one runnable task."""
     decisions: int
     """How often a processor has chosen what to run."""
