@@ -13,7 +13,7 @@ from typing import Final, Literal
 from simvirt.errors import CatalogError, UnitError, nearest
 from simvirt.units import DIMENSIONS, format_quantity, parse_quantity
 
-__all__ = ["Cost", "Grade", "Reference", "dimension_of_field", "dimension_of_unit", "in_unit"]
+__all__ = ["Choice", "Cost", "Grade", "Reference", "dimension_of_field", "dimension_of_unit", "in_unit"]
 
 
 class Grade(StrEnum):
@@ -37,6 +37,16 @@ class Reference:
     url: str = ""
     how_read: str = ""
     """Whether the figure was read in the source, in a transcription, or recalled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A named part of a real system, with the evidence that the system has it."""
+
+    value: str
+    source: str
+    where: str
+    grade: Grade
 
 
 _PER_CYCLE: Final = {"cycles": "time", "cycles_per_byte": "time_per_byte"}

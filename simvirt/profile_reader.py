@@ -18,7 +18,7 @@ import simvirt.layers
 from simvirt import demand as vocabulary
 from simvirt.demand import Compute, Demand, Interface, Operation, OsOperation, Receive, Wake
 from simvirt.errors import CatalogError, UnitError, nearest
-from simvirt.evidence import Cost, Grade, Reference, dimension_of_field, dimension_of_unit, in_unit
+from simvirt.evidence import Choice, Cost, Grade, Reference, dimension_of_field, dimension_of_unit, in_unit
 from simvirt.layers.contract import AbstractLayer
 from simvirt.workloads.distributions import Distribution
 from simvirt.workloads.profile import RequestClass, Workload
@@ -98,6 +98,8 @@ def _build_part(cls: type[T], plain: Table, costs: Table, path: str, references:
             cost = build_cost(costs.get(field), field, f"{path}.{field}", references, problems)
             if cost is not None:
                 values[field] = cost
+        elif hint is Choice:
+            values[field] = _build_choice(plain.get(field), f"{path}.{field}", references, problems)
         elif isinstance(hint, type) and is_dataclass(hint) and hint is not Interface:
             values[field] = _build_part(hint, {}, costs.get(field, {}), f"{path}.{field}", references, problems)
         elif field in plain:
@@ -107,6 +109,26 @@ def _build_part(cls: type[T], plain: Table, costs: Table, path: str, references:
     for unknown in sorted({*plain, *costs} - {*declared, "comment"}):
         problems.append(f"{path}.{unknown}: not a field of this kind of layer; {nearest(unknown, declared)}")
     return cls(**values) if len(problems) == before else None
+
+
+_CHOICE_KEYS: Final = tuple(f.name for f in fields(Choice))
+
+
+def _build_choice(entry: Any, path: str, references: Mapping[str, Reference], problems: Problems) -> Choice | None:
+    """A name with its evidence."""
+    before = len(problems)
+    if not isinstance(entry, dict):
+        problems.append(f"{path}: no choice given; write value, source, where and grade")
+        return None
+    problems += [f"{path}: evidence lacks {key!r}; add it, no choice is loaded without" for key in _CHOICE_KEYS if key not in entry]
+    problems += [f"{path}.{key}: not a part of a choice; {nearest(key, _CHOICE_KEYS)}" for key in sorted(entry.keys() - {*_CHOICE_KEYS})]
+    mute = [key for key in _CHOICE_KEYS if key in entry and not (isinstance(entry[key], str) and entry[key].strip())]
+    problems += [f"{path}.{key}: {entry[key]!r} is not text; put it in quotes" for key in mute]
+    if "source" in entry and "source" not in mute and entry["source"] not in references:
+        problems.append(f"{path}.source: {entry['source']!r} is not in the references; {nearest(entry['source'], references)}")
+    if "grade" in entry and "grade" not in mute and entry["grade"] not in list(Grade):
+        problems.append(f"{path}.grade: {entry['grade']!r} is none of {', '.join(Grade)}")
+    return Choice(**{**entry, "grade": Grade(entry["grade"])}) if len(problems) == before else None
 
 
 def _is_optional(hint: Any) -> bool:

@@ -14,16 +14,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from simvirt.catalog import Catalog, Overrides
+from simvirt.cpu_limits import CpuLimits, CpuMax, limit_misfits, too_many
 from simvirt.errors import CatalogError, ScenarioError, StackError, nearest
 from simvirt.layers.stack import Stack
 from simvirt.quantities import PositiveNumber, PositiveSeconds
+from simvirt.resources.cpu.scheduling import Scheduling
+from simvirt.scheduler_choice import PLATFORM, schedulers_on
+from simvirt.tenant_place import place_of
 from simvirt.workloads.arrivals import Arrivals, ClosedLoop
 from simvirt.workloads.distributions import Distribution
 
 __all__ = ["Run", "Scenario", "Tenants", "check_scenario", "host_stack", "load_scenario"]
 
 
-MOST_TENANTS: Final = 100_000
 MOST_REPLICATIONS: Final = 10_000
 MOST_REQUESTS: Final = 1e9
 """Requests that a replication may be expected to begin: hours of computing."""
@@ -33,26 +36,19 @@ class _Description(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Tenants(_Description):
+class Tenants(CpuLimits):
     """A group of equal tenants: the same workload under the same load, each in an instance of its own."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$")] = "tenant"
     workload: str
     load: Arrivals
     """Of each tenant."""
-    count: Annotated[int, Field(ge=1, le=MOST_TENANTS)] = 1
-    vcpus: Annotated[int, Field(ge=1)] = 1
-    """Virtual processors, where the platform makes virtual machines."""
     weight: Annotated[PositiveNumber, Field(ge=1e-6, le=1e6)] = 1.0
     """Weight of the tenant among its siblings: 1 is the default share of whoever shares the CPU (not 1024, not 256)."""
-    cap_cores: PositiveNumber | None = None
-    """CPU limit in cores (quota / period); none unless given, as in real systems."""
     threads: Annotated[int, Field(ge=0)] | None = None
     """Worker threads of the application; as in the workload unless given, 0 for one per request."""
     on: Literal["platform", "host"] = "platform"
     """Whether they stand on the whole platform, or on the operating system of the host (its own users)."""
-    per_vm: Annotated[int, Field(ge=1)] = 1
-    """How many of these tenants share one virtual machine."""
 
 
 class Run(_Description):
@@ -81,9 +77,9 @@ class Scenario(_Description):
     tenants: Annotated[tuple[Tenants, ...], Field(min_length=1)]
     run: Run = Run()
     scheduler: str = "fluid"
-    """How the machine's cores are shared: a profile of a CPU scheduler."""
+    """How the machine's cores are shared: a profile of a CPU scheduler, or `platform` for what each kernel of the platform has."""
     guest_scheduler: str | None = None
-    """How virtual machines share theirs inside; as the machine unless given."""
+    """How virtual machines share theirs inside, likewise; as the machine unless given."""
     override: dict[str, float | str] = {}
     """Numbers set by hand: `layer.field` or `workload.request.operation.field` → value in its own unit, text with a unit,
     or the word low or high for that end of its range."""
@@ -101,14 +97,13 @@ class Scenario(_Description):
                 raise ValueError(f"tenants {taken[0]}: the name of a member of {group.name!r}; give it another name")
         return self
 
-    @property
-    def schedulers(self) -> tuple[str, str]:
-        """Of the machine, and of virtual machines."""
-        return self.scheduler, self.guest_scheduler or self.scheduler
+    def schedulers_on(self, stack: Stack) -> Mapping[str, str]:
+        """The name of a CPU scheduler for each layer of a stack that schedules, the machine's first."""
+        return schedulers_on(stack, self.scheduler, self.guest_scheduler)
 
-    def layer_overrides(self) -> Overrides:
-        """The overrides that are for none of its workloads and schedulers."""
-        others = (*(f"{group.workload}." for group in self.tenants), *(f"{name}." for name in self.schedulers))
+    def layer_overrides(self, catalog: Catalog) -> Overrides:
+        """The overrides that are for no workload of its own and no scheduler."""
+        others = (*(f"{group.workload}." for group in self.tenants), *(f"{name}." for name in catalog.names("schedulers")))
         return {path: wanted for path, wanted in self.override.items() if not path.startswith(others)}
 
     def digest(self) -> str:
@@ -224,7 +219,7 @@ def _advice(problem: ErrorDetails) -> str:
 
 def _entries_beside(place: tuple[int | str, ...]) -> Iterable[str]:
     """What the part of a scenario that holds an entry may have."""
-    parts: dict[Any, type[BaseModel]] = {"": Scenario, "run": Run}
+    parts: dict[Any, type[BaseModel]] = {"": Scenario, "run": Run, "cpu_max": CpuMax}
     for union in (Arrivals, Distribution):
         parts |= {cls.model_fields["kind"].default: cls for cls in get_args(get_args(union)[0])}
     owner = place[-2] if len(place) > 1 else ""
@@ -234,7 +229,8 @@ def _entries_beside(place: tuple[int | str, ...]) -> Iterable[str]:
 def _unknown_names(document: Mapping[str, Any], catalog: Catalog) -> list[str]:
     """Names of profiles that the catalog does not have, in a document that may have other mistakes too."""
     wanted = [("platform", "platforms", document.get("platform")), ("machine", "hardware", document.get("machine"))]
-    wanted += [(key, "schedulers", document.get(key)) for key in ("scheduler", "guest_scheduler")]
+    choices = [(key, document.get(key)) for key in ("scheduler", "guest_scheduler")]
+    wanted += [(key, "schedulers", name) for key, name in choices if name != PLATFORM]
     groups = document.get("tenants")
     if isinstance(groups, list | tuple):
         wanted += [(f"tenants.{i}.workload", "workloads", g.get("workload")) for i, g in enumerate(groups) if isinstance(g, Mapping)]
@@ -246,17 +242,13 @@ def _unknown_names(document: Mapping[str, Any], catalog: Catalog) -> list[str]:
 
 
 def _misfits(scenario: Scenario, catalog: Catalog) -> list[str]:
-    unused = [path for path in scenario.layer_overrides() if path.partition(".")[0] in catalog.names("schedulers")]
-    if unused:
-        used = " and ".join(dict.fromkeys(scenario.schedulers))
-        return [f"override.{path}: this scenario's scheduler is {used}; choose the other by `scheduler`, or remove this" for path in unused]
     try:
-        stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides())
+        stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides(catalog))
     except (CatalogError, StackError) as error:
         return list(error.problems)
     groups = enumerate(scenario.tenants)
     problems = [p for i, group in groups for p in _tenant_misfits(f"tenants.{i}", group, stack, catalog, scenario.override)]
-    return [*problems, *_too_much(scenario), *_scheduler_misfits(scenario, catalog)]
+    return [*problems, *_too_much(scenario), *_scheduler_misfits(scenario, catalog, stack)]
 
 
 def _too_much(scenario: Scenario) -> Iterator[str]:
@@ -269,15 +261,45 @@ def _too_much(scenario: Scenario) -> Iterator[str]:
             yield f"tenants.{i}.load: {expected:.3g} requests in {scenario.run.duration_s:g} s; at most {MOST_REQUESTS:g}, run shorter"
 
 
-def _scheduler_misfits(scenario: Scenario, catalog: Catalog) -> list[str]:
+def _scheduler_misfits(scenario: Scenario, catalog: Catalog, stack: Stack) -> Iterator[str]:
+    """What is wrong with the schedulers, with their parameters, and with what tenants ask of them."""
+    names = scenario.schedulers_on(stack)
+    known = catalog.names("schedulers")
+    for path in scenario.override:
+        if (head := path.partition(".")[0]) in known and head not in names.values():
+            used = " and ".join(dict.fromkeys(names.values()))
+            yield f"override.{path}: this scenario's scheduler is {used}; choose the other by `scheduler`, or remove this"
     try:
-        machine, guests = (catalog.scheduling(name, scenario.override) for name in scenario.schedulers)
+        by_kernel = {kernel: catalog.scheduling(name, scenario.override) for kernel, name in names.items()}
     except CatalogError as error:
-        return list(error.problems)
-    if (machine.rules is None) is (guests.rules is None):
-        return []
-    mixed = f"guest_scheduler: {guests.name!r} in virtual machines on {machine.name!r}"
-    return [f"{mixed}; fluid sharing and rules do not mix, choose both fluid or both by rules"]
+        yield from error.problems
+        return
+    machine, *guests = by_kernel.values()
+    for one in {guest.name: guest for guest in guests if (guest.rules is None) is not (machine.rules is None)}.values():
+        mixed = f"guest_scheduler: {one.name!r} in virtual machines on {machine.name!r}"
+        yield f"{mixed}; fluid sharing and rules do not mix, choose both fluid or both by rules"
+    yield from _odd_ticks(scenario, by_kernel.values())
+    yield from _limit_misfits(scenario, catalog, stack, by_kernel)
+
+
+def _odd_ticks(scenario: Scenario, used: Iterable[Scheduling]) -> Iterator[str]:
+    """Ticks per second, set by hand, that no such kernel has."""
+    for one in {scheduling.name: scheduling for scheduling in used}.values():
+        rules = one.rules
+        if rules is not None and rules.ticks_per_s and f"{one.name}.hz" in scenario.override and rules.hz not in rules.ticks_per_s:
+            offered = ", ".join(f"{hz:g}" for hz in rules.ticks_per_s)
+            yield f"override.{one.name}.hz: {rules.hz:g} Hz; a kernel is built with one of {offered}"
+
+
+def _limit_misfits(scenario: Scenario, catalog: Catalog, stack: Stack, by_kernel: Mapping[str, Scheduling]) -> Iterator[str]:
+    platform = catalog.platform(scenario.platform)
+    cores = int(stack.hardware.cores.si)
+    for i, group in enumerate(scenario.tenants):
+        ground = stack if group.on == "platform" else host_stack(stack)
+        if ground is not None:  # else told already
+            place = place_of(ground, 1 + platform.layers.index(platform.shared), group.per_vm)
+            yield from limit_misfits(f"tenants.{i}", group, place, cores, by_kernel[place.kernel])
+    yield from too_many(scenario.tenants, cores)
 
 
 def _tenant_misfits(path: str, group: Tenants, stack: Stack, catalog: Catalog, overrides: Overrides) -> list[str]:

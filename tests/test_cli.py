@@ -134,7 +134,9 @@ def test_list_names_every_profile_with_its_summary(say: Say) -> None:
     assert [row[0] for row in said.table("reference")] == sorted(CATALOG.references)
     for name in CATALOG.names("platforms"):
         platform = CATALOG.platform(name)
-        assert [name, platform.family, platform.summary] in said.table("platform")
+        choices = [layer.own_scheduler for layer in map(CATALOG.layer, platform.layers)]
+        schedulers = " < ".join(choice.value for choice in choices if choice is not None)
+        assert [name, platform.family, schedulers, platform.summary] in said.table("platform")
 
 
 @pytest.mark.parametrize(("word", "kind"), [("platforms", "platform"), ("machines", "machine"), ("references", "reference")])
@@ -209,7 +211,7 @@ def profiles(tmp_path: Path) -> Path:
 
 
 def test_a_folder_of_further_profiles_joins_in(say: Say, profiles: Path, tmp_path: Path) -> None:
-    assert ["boxes", "container", "Own boxes."] in say("list", "--profiles", profiles).table("platform")
+    assert ["boxes", "container", "cfs", "Own boxes."] in say("list", "--profiles", profiles).table("platform")
     scenario = tmp_path / "own.toml"
     scenario.write_text(GOOD.replace("kvm", "boxes"))
     assert say("check", scenario, "--profiles", profiles).code == 0

@@ -88,8 +88,9 @@ def _on(scenario: Scenario, platform: str, catalog: Catalog) -> Scenario:
     """The scenario on another platform, with those costs set by hand that occur there. Raises why it cannot be run."""
     stack = catalog.stack(platform, scenario.machine)
     known = {f"{layer.name}.{field}" for layer in stack.layers for field, _ in costs_of(layer)}
-    elsewhere = scenario.layer_overrides().keys() - known
-    override = {path: wanted for path, wanted in scenario.override.items() if path not in elsewhere}
+    elsewhere = scenario.layer_overrides(catalog).keys() - known
+    unused = {f"{name}." for name in catalog.names("schedulers")} - {f"{name}." for name in scenario.schedulers_on(stack).values()}
+    override = {p: wanted for p, wanted in scenario.override.items() if p not in elsewhere and not p.startswith(tuple(unused))}
     moved = scenario.model_copy(update={"platform": platform, "override": override})
     check_scenario(moved, catalog)
     return moved

@@ -35,7 +35,8 @@ def listing(catalog: Catalog, kinds: Sequence[str]) -> list[str]:
 
 def _platform(catalog: Catalog, name: str) -> Cells:
     platform = catalog.platform(name)
-    return platform.family, platform.summary
+    choices = [catalog.layer(layer).own_scheduler for layer in platform.layers]
+    return platform.family, " < ".join(choice.value for choice in choices if choice is not None), platform.summary
 
 
 def _layer(catalog: Catalog, name: str) -> Cells:
@@ -63,7 +64,7 @@ def _reference(catalog: Catalog, name: str) -> Cells:
 
 
 _COLUMNS: Final[Mapping[str, tuple[Cells, Callable[[Catalog, str], Cells]]]] = {
-    "platform": (("family", "summary"), _platform),
+    "platform": (("family", "schedulers", "summary"), _platform),
     "layer": (("kind", "summary"), _layer),
     "machine": (("cores", "clock", "summary"), _machine),
     "workload": (("requires", "summary"), _workload),

@@ -13,6 +13,7 @@ from simvirt.commands.group import Group, groups_of
 from simvirt.commands.numbers import UNKNOWN, count_text, interval_text, share_text
 from simvirt.commands.point import read_scenario, run_all
 from simvirt.commands.record import check_writable, record
+from simvirt.commands.scheduling import counter_table
 from simvirt.commands.tables import table
 from simvirt.errors import ScenarioError
 from simvirt.evidence import Cost
@@ -71,7 +72,7 @@ def run(
 
 
 def _heading(scenario: Scenario, catalog: Catalog) -> list[str]:
-    stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides())
+    stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides(catalog))
     time = scenario.run
     runs = f"{count_text(time.replications, 'replication')} of {time.duration_s:g} s"
     window = f"{runs}, the first {time.warm_up_s:g} s not counted, seed {time.seed}"
@@ -85,6 +86,7 @@ def _report(outcome: PointOutcome, groups: Sequence[Group]) -> Iterator[str]:
     yield from _notes(outcome, groups)
     yield ""
     yield from _utilizations(outcome)
+    yield from counter_table(outcome.runs, outcome.point.scenario.run.confidence)
     for group in groups:
         yield from ("", *_times(group))
 
@@ -153,7 +155,7 @@ def _times(group: Group) -> Iterator[str]:
 
 
 def _grades(scenario: Scenario, catalog: Catalog) -> str:
-    stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides())
+    stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides(catalog))
     costs: list[Cost] = [cost for layer in stack.layers for _, cost in costs_of(layer)]
     for name in sorted({group.workload for group in scenario.tenants}):
         costs += (cost for _, cost in catalog.workload(name, scenario.override).evidence)

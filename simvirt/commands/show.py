@@ -79,12 +79,30 @@ def _platform(catalog: Catalog, name: str, stack: Stack) -> list[str]:
             return "one for all tenants"
         return "one per virtual machine" if level <= kernel else "one per tenant"
 
-    levels = reversed(range(len(stack.layers)))
-    rows = [(stack.names[i], stack.layers[i].kind, *_interfaces(stack.layers[i]), instances(i)) for i in levels]
+    rows = [(stack.names[i], stack.layers[i].kind, *_interfaces(stack.layers[i]), instances(i)) for i in _levels_down(stack)]
     rows.insert(0, (APPLICATION, "", str(stack.provides), "", "one per tenant"))
     drawing = table(("stack, lowest layer last", "kind", "requires", "provides", "instances"), rows)
     clock = f"Costs on machine {stack.hardware.name}, {stack.hardware.clock_hz}."
-    return [f"platform {name} ({platform.family}): {platform.summary}", "", *drawing, "", clock]
+    scheduling = _scheduling([(stack.names[i], stack.layers[i]) for i in _levels_down(stack)])
+    return [f"platform {name} ({platform.family}): {platform.summary}", "", *drawing, "", *scheduling, "", clock]
+
+
+def _levels_down(stack: Stack) -> Iterable[int]:
+    """Levels of a stack, the highest first."""
+    return reversed(range(len(stack.layers)))
+
+
+def _scheduling(layers: Iterable[tuple[str, AbstractLayer]]) -> list[str]:
+    """Whose scheduler decides at each level, on what evidence, and what carries a CPU weight there."""
+    rows = []
+    for name, layer in layers:
+        choice = layer.own_scheduler
+        if choice is not None:
+            rows.append((name, choice.value, layer.weight_counts_per, choice.source, choice.grade.value, choice.where))
+        elif layer.weight_counts_per:
+            rows.append((name, "that of the kernel below", layer.weight_counts_per, "", "", ""))
+    header = ("scheduling", 'scheduler = "platform"', "CPU weight counts per", "source", "grade", "where")
+    return table(header, rows) if rows else []
 
 
 def _interfaces(layer: AbstractLayer) -> tuple[str, str]:
@@ -94,7 +112,9 @@ def _interfaces(layer: AbstractLayer) -> tuple[str, str]:
 def _layer(kind: str, layer: AbstractLayer, machine: str | None) -> list[str]:
     requires, provides = _interfaces(layer)
     lines = [f"{kind} {layer.name} ({layer.kind}): {layer.summary}", f"It requires {requires} and provides {provides}."]
-    return lines if machine is None else [*lines, f"Costs on machine {machine}."]
+    scheduling = _scheduling([(layer.name, layer)])
+    lines += ["", *scheduling] if scheduling else []
+    return lines if machine is None else [*lines, *([""] if scheduling else []), f"Costs on machine {machine}."]
 
 
 def _workload(workload: Workload) -> list[str]:

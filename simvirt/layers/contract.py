@@ -25,7 +25,7 @@ from enum import Enum, StrEnum
 from typing import Any, ClassVar, Final, Self, TypeVar
 
 from simvirt.demand import Interface, Operation
-from simvirt.evidence import Cost
+from simvirt.evidence import Choice, Cost
 
 __all__ = [
     "CALLER",
@@ -158,6 +158,16 @@ class AbstractLayer(ABC):
     @abstractmethod
     def lower(self, operation: Operation, host: Host) -> Lowered:
         """Turn one operation of the provided interface into charges and operations of the required one."""
+
+    @property
+    def own_scheduler(self) -> Choice | None:
+        """The CPU scheduler of its kernel, where `schedules_threads`."""
+        return None
+
+    @property
+    def weight_counts_per(self) -> str:
+        """What carries the CPU weight of those that it makes or holds, in words; empty if it has none to give."""
+        return ""
 
     @property
     def group_weight(self) -> float:

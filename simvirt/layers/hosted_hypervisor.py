@@ -82,6 +82,10 @@ class HostedHypervisor(AbstractLayer):
     cpu: VirtualCpu
     devices: HostedDevices
 
+    @property
+    def weight_counts_per(self) -> str:
+        return "virtual processor, a thread of the host"
+
     def lower(self, operation: Operation, host: Host) -> Lowered:
         match operation:
             case DeviceSend():

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import ClassVar, final
 
 from simvirt.demand import BlockRead, BlockWrite, DeviceReceive, DeviceSend, Interface, Interrupt, Operation, Privileged
-from simvirt.evidence import Cost
+from simvirt.evidence import Choice, Cost
 from simvirt.layers.contract import INTERRUPT, AbstractLayer, Charge, Context, Host, Lowered, Place, Placed, When, charges, in_context
 from simvirt.layers.virtual_cpu import VirtualCpu
 
@@ -103,9 +103,19 @@ class Hypervisor(AbstractLayer):
     service_vcpus: Cost
     """Virtual processors of the service VM; 0 if there is none."""
     weight_scope: WeightScope
+    scheduler: Choice
+    """Which profile of a CPU scheduler it has by itself."""
     cpu: VirtualCpu
     network: NetworkBackend
     block: BlockBackend
+
+    @property
+    def own_scheduler(self) -> Choice:
+        return self.scheduler
+
+    @property
+    def weight_counts_per(self) -> str:
+        return "virtual processor" if self.weight_scope is WeightScope.VCPU else "virtual machine"
 
     def lower(self, operation: Operation, host: Host) -> Lowered:
         match operation:

@@ -30,7 +30,7 @@ from simvirt.demand import (
     Syscall,
     Wake,
 )
-from simvirt.evidence import Cost
+from simvirt.evidence import Choice, Cost
 from simvirt.layers.contract import INTERRUPT, AbstractLayer, Charge, Host, Lowered, Placed, When, charges, in_context
 
 __all__ = ["BlockStack", "NetworkStack", "OperatingSystem", "Processes"]
@@ -106,9 +106,19 @@ class OperatingSystem(AbstractLayer):
     summary: str
     requires: Interface | None
     provides: Interface
+    scheduler: Choice
+    """Which profile of a CPU scheduler it has by itself."""
     processes: Processes
     network: NetworkStack
     block: BlockStack
+
+    @property
+    def own_scheduler(self) -> Choice:
+        return self.scheduler
+
+    @property
+    def weight_counts_per(self) -> str:
+        return "thread, or control group"
 
     def lower(self, operation: Operation, host: Host) -> Lowered:
         match operation:

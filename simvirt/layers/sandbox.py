@@ -72,6 +72,10 @@ class Sandbox(AbstractLayer):
     """Weight of the sandbox's control group among its siblings, 1 being the kernel's default for a group."""
 
     @property
+    def weight_counts_per(self) -> str:
+        return "control group"
+
+    @property
     def group_weight(self) -> float:
         return self.cpu_weight.si
 

@@ -74,9 +74,11 @@ def _is_text(value: object) -> bool:
 
 
 def _unit_by_name(name: str) -> str:
-    """The unit that a name's suffix promises: _per_s, _s or none."""
+    """The unit that a name's suffix promises: _per_s, _usec, _s or none."""
     if name.endswith("_per_s"):
         return "1/s"
+    if name.endswith("_usec"):
+        return "us"
     return "s" if name.endswith("_s") or "_s_per_" in name else "1"
 
 

@@ -7,8 +7,7 @@ instance is its subtree. Sharing: what two tenants have in common is where their
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from math import inf
+from dataclasses import dataclass, replace
 from typing import Final
 
 from simvirt.engine import Engine
@@ -25,13 +24,18 @@ INTERRUPT_WEIGHT: Final = 1000.0
 """Interrupts come before threads: a weight against which theirs does not count."""
 
 
+ORDINARY: Final = Share()
+"""Of whoever is given nothing in particular."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantShare:
     """What a tenant is given of the CPU."""
 
     vcpus: int = 1
-    weight: float = 1.0
-    cap_cores: float = inf
+    """Of its virtual machine, if it is in one."""
+    own: Share = ORDINARY
+    """Weight, limits and place of what stands for it alone: a virtual machine, a control group, or processes."""
 
 
 class Instance:
@@ -100,7 +104,7 @@ class InstanceTree:
         top = branch.instances[-1]
         if top.layer.isolates_group:
             return ThreadPool(self._engine, top.group, tenant, threads)
-        own = Share() if branch.given else Share(weight=share.weight, cap_cores=share.cap_cores)
+        own = ORDINARY if branch.given else share.own
         return ThreadPool(self._engine, top.group.group(tenant, own), tenant, threads)
 
     def executor(self, branch: Branch, context: Context) -> ThreadPool:
@@ -127,10 +131,11 @@ class InstanceTree:
         provider, layer = stack.layers[level - 1], stack.layers[level]
         if provider.provides_processors:
             per_vcpu = not (isinstance(provider, Hypervisor) and provider.weight_scope is WeightScope.VM)
-            given = Share(weight=share.weight, per_thread=per_vcpu, processors=share.vcpus, cap_cores=share.cap_cores)
-            return below.group.group(name, given)
+            kernel = next((stack.names[i] for i in range(level, len(stack.layers)) if stack.layers[i].schedules_threads), "")
+            return below.group.group(name, replace(share.own, per_thread=per_vcpu, processors=share.vcpus, kernel=kernel))
         if layer.isolates_group:
-            return below.group.group(name, Share(weight=layer.group_weight * share.weight, per_thread=False, cap_cores=share.cap_cores))
+            weight = layer.group_weight * share.own.weight
+            return below.group.group(name, replace(share.own, weight=weight, per_thread=False, pins=()))
         return below.group
 
     def _interrupts(self, kernel: Instance) -> ThreadPool:

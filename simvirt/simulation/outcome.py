@@ -8,6 +8,7 @@ from math import nan
 
 from simvirt.metrics.histogram import LatencyHistogram
 from simvirt.metrics.tidy import Row
+from simvirt.simulation.counters import Counted
 
 __all__ = ["ClassTimes", "InstanceAccount", "RunOutcome", "TenantOutcome", "TimePart", "show_overload", "told_together"]
 
@@ -127,6 +128,8 @@ class InstanceAccount:
     busy_s: float
     steal_s: float
     ready_s: float
+    counters: Counted = ()
+    """What its scheduler has counted, where it has run queues."""
 
     def metrics(self) -> Iterator[tuple[str, float]]:
         wanted = self.busy_s + self.steal_s
@@ -134,6 +137,7 @@ class InstanceAccount:
         yield "steal_s", self.steal_s
         yield "ready_s", self.ready_s
         yield "steal_share", self.steal_s / wanted if wanted else nan
+        yield from self.counters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +156,13 @@ class RunOutcome:
     nic_tx_utilization: float
     events: int
     """Entries that the event queue saw in the whole run."""
+    decisions: int | None = None
+    """How often a processor chose what to run, in the window; None where nothing is chosen, under fluid sharing."""
+
+    @property
+    def decisions_per_request(self) -> float:
+        completed = sum(tenant.completed for tenant in self.tenants)
+        return self.decisions / completed if self.decisions is not None and completed else nan
 
     def tenant(self, name: str) -> TenantOutcome:
         return next(tenant for tenant in self.tenants if tenant.name == name)
@@ -175,6 +186,8 @@ class RunOutcome:
         for instance in self.instances:
             yield from (row(f"instance/{instance.name}", metric, value) for metric, value in instance.metrics())
         yield row("cpu", "cpu_utilization", self.cpu_utilization)
+        if self.decisions is not None:
+            yield row("cpu", "decisions_per_request", self.decisions_per_request)
         yield row("disk", "disk_utilization", self.disk_utilization)
         yield row("disk", "disk_wait_s", self.disk_wait_s)
         yield row("nic/rx", "nic_utilization", self.nic_rx_utilization)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 from simvirt.catalog import Catalog
@@ -17,6 +18,7 @@ from simvirt.resources.disk import Disk
 from simvirt.resources.nic import Nic
 from simvirt.scenario import Scenario, Tenants, check_scenario, host_stack
 from simvirt.simulation.binding import BoundPath, Host, bind
+from simvirt.simulation.counters import counted, decisions_of
 from simvirt.simulation.instances import InstanceTree, TenantShare
 from simvirt.simulation.outcome import InstanceAccount, RunOutcome
 from simvirt.simulation.tenant import Finished, Tenant
@@ -39,14 +41,19 @@ class Simulation:
         self._catalog = catalog
         self._replication = replication
         platform = catalog.platform(scenario.platform)
-        self._stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides())
+        self._stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides(catalog))
         self.engine = Engine()
-        schedulings = [catalog.scheduling(name, scenario.override) for name in scenario.schedulers]
-        scheduler = make_scheduler(self.engine, int(self._stack.hardware.cores.si), *schedulings)
+        names = scenario.schedulers_on(self._stack)
+        by_kernel = {kernel: catalog.scheduling(name, scenario.override) for kernel, name in names.items()}
+        scheduler = make_scheduler(self.engine, int(self._stack.hardware.cores.si), by_kernel)
         self.host = _host(self.engine, self._stack.hardware, scheduler)
         shared_level = 1 + platform.layers.index(platform.shared)
         self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, shared_level)
         self._streams = Streams(scenario.run.seed, replication)
+        self._processes: dict[AbstractGroup, str] = {}
+        """Groups of the tenants' own processes."""
+        self._free_core = 0
+        """The first core that no virtual processor is pinned to."""
         self.tenants = [tenant for group in scenario.tenants for tenant in self._tenants(group)]
 
     def run(self) -> RunOutcome:
@@ -73,21 +80,25 @@ class Simulation:
             nic_rx_utilization=host.nic.rx.utilization,
             nic_tx_utilization=host.nic.tx.utilization,
             events=next(self.engine._eid),
+            decisions=decisions_of(host.scheduler),
         )
 
     def _tenants(self, group: Tenants) -> list[Tenant]:
         workload = self._catalog.workload(group.workload, self._scenario.override)
         stack = self._stack if group.on == "platform" else host_stack(self._stack)
         assert stack is not None
-        return [self._tenant(group, i, workload, stack) for i in range(group.count)]
+        tenants = [self._tenant(group, i, workload, stack) for i in range(group.count)]
+        self._free_core += group.pinned
+        return tenants
 
     def _tenant(self, group: Tenants, index: int, workload: Workload, stack: Stack) -> Tenant:
         name = group.name if group.count == 1 else f"{group.name} {index + 1}"
         vm = name if group.per_vm == 1 else f"{group.name} vm {index // group.per_vm + 1}"
-        share = TenantShare(vcpus=group.vcpus, weight=group.weight, cap_cores=group.cap_cores or inf)
+        share = TenantShare(vcpus=group.vcpus, own=replace(group.share(index, self._free_core), weight=group.weight))
         branch = self.tree.branch(stack, name, vm, share)
         threads = workload.threads if group.threads is None else group.threads or inf
         workers = self.tree.workers(branch, name, threads, share)
+        self._processes[workers.group] = f"processes of {name}"
 
         def bind_class(request_class: RequestClass, finished: Finished, *, awaited: bool) -> BoundPath:
             return bind(plan_path(stack, request_class.demand), self.host, self.tree, branch, workers, finished, awaited=awaited)
@@ -109,9 +120,14 @@ class Simulation:
             groups.setdefault(instance.group, instance.name)
             for name, pool in instance.pools.items():
                 groups.setdefault(pool.group, f"{name} of {instance.name}")
-        accounts = ((name, group.account()) for group, name in groups.items())
-        found = (InstanceAccount(name=name, busy_s=a.busy_s, steal_s=a.steal_s, ready_s=a.ready_s) for name, a in accounts)
-        return sorted(found, key=lambda account: account.name)
+        if decisions_of(self.host.scheduler) is not None:
+            groups = {**self._processes, **groups}  # they have counters of their own
+        return sorted((self._account(name, group) for group, name in groups.items()), key=lambda account: account.name)
+
+    def _account(self, name: str, group: AbstractGroup) -> InstanceAccount:
+        account, window_s = group.account(), self._scenario.run.duration_s - self._scenario.run.warm_up_s
+        times = {"busy_s": account.busy_s, "steal_s": account.steal_s, "ready_s": account.ready_s}
+        return InstanceAccount(name=name, **times, counters=counted(group, window_s))
 
 
 def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler) -> Host:

@@ -40,6 +40,24 @@ class Share:
     """Upper limit in cores, averaged over time (quota / period)."""
     processors: float = inf
     """Number of vCPUs: the most threads of the group that can run at the same instant."""
+    period_s: float | None = None
+    """Over which time the cap holds; as the rules have it unless given."""
+    burst_s: float | None = None
+    """What of the cap may be saved for later periods; as the rules have it unless given."""
+    cpuset: frozenset[int] | None = None
+    """Processors of the level above on which its threads, or its vCPUs, may run, by index; all unless given."""
+    pins: tuple[int, ...] = ()
+    """The processor of the level above on which each vCPU stays, in order; none stays anywhere unless given."""
+    reservation_cores: float = 0.0
+    """What it gets at least while it wants it, in cores; for rules that have reservations."""
+    kernel: str = ""
+    """What schedules inside a virtual machine, by the name under which its rules are known; as the machine's guests unless given."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether it says nothing that sharing without rules cannot do."""
+        cap = self.period_s is None and self.burst_s is None and not self.reservation_cores
+        return cap and self.cpuset is None and not self.pins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,16 +31,18 @@ class Scheduling:
     """Each parameter by its name."""
 
 
-def make_scheduler(engine: Engine, cores: int, machine: Scheduling, guests: Scheduling) -> AbstractScheduler:
-    """The scheduler of a machine, with the rules that virtual machines follow inside.
+def make_scheduler(engine: Engine, cores: int, by_kernel: Mapping[str, Scheduling]) -> AbstractScheduler:
+    """The scheduler of a machine, from the schedulers of its kernels: the first shares the cores, the others work inside virtual machines.
 
-    Fluid sharing nests in itself only: a machine and its guests both have rules, or neither has.
+    A virtual machine whose share names no kernel follows the last one's rules. Fluid sharing nests in itself only: all kernels have rules,
+    or none has.
     """
-    if machine.rules is None or guests.rules is None:
-        assert machine.rules is guests.rules, (machine.name, guests.name)
+    rules = {kernel: scheduling.rules for kernel, scheduling in by_kernel.items() if scheduling.rules is not None}
+    if not rules:
         return FluidScheduler(engine, cores)
-    inside = guests.rules
-    return DiscreteScheduler(engine, cores, machine.rules, lambda _name, _share: inside)
+    assert len(rules) == len(by_kernel), by_kernel
+    lowest, *_, last = [*rules.values()] * 2
+    return DiscreteScheduler(engine, cores, lowest, lambda _name, share: rules.get(share.kernel, last))
 
 
 @cache

@@ -9,7 +9,7 @@ so a group may overrun by up to a tick; it pays the debt back from the next peri
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor, inf
 from typing import final
 
@@ -35,6 +35,13 @@ class QuotaRules:
     """Taken from the pool at a time by one processor."""
     burst_s: float = 0.0
     """Unused quota that may be carried over."""
+
+    def of(self, group: ControlGroup) -> QuotaRules:
+        """The parameters of one group, which may have a period and a burst of its own."""
+        if group.period_s is None and group.burst_s is None:
+            return self
+        period_s = self.period_s if group.period_s is None else group.period_s
+        return replace(self, period_s=period_s, burst_s=self.burst_s if group.burst_s is None else group.burst_s)
 
 
 @final

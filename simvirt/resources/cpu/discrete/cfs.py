@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import final
+from typing import ClassVar, final
 
-from simvirt.resources.cpu.discrete.contract import NANOSECOND, UNIT_WEIGHT
+from simvirt.resources.cpu.discrete.contract import KERNEL_TICKS_PER_S, NANOSECOND, UNIT_WEIGHT
 from simvirt.resources.cpu.discrete.hierarchy import (
     AbstractFairQueue,
     AbstractFairRules,
@@ -47,6 +47,9 @@ NICE_WEIGHTS = dict(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletelyFair(AbstractFairRules):
     """Parameters of the completely fair scheduler, before they are scaled."""
+
+    has_periods: ClassVar[bool] = True
+    ticks_per_s: ClassVar[tuple[float, ...]] = KERNEL_TICKS_PER_S
 
     latency_s: float = 0.006
     """Time in which each of a few entities runs once."""

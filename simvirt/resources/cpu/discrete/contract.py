@@ -12,12 +12,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, inf
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from simvirt.engine import Engine
 from simvirt.resources.cpu.discrete.agenda import Agenda
+from simvirt.resources.cpu.discrete.crowd import Crowd
 
 __all__ = [
+    "KERNEL_TICKS_PER_S",
     "NANOSECOND",
     "UNIT_WEIGHT",
     "AbstractDomain",
@@ -31,6 +33,9 @@ __all__ = [
 
 UNIT_WEIGHT = 1024.0
 """Weight of a thread of no particular priority, and of a share of 1."""
+
+KERNEL_TICKS_PER_S = (100.0, 250.0, 300.0, 1000.0)
+"""CONFIG_HZ: what a kernel that follows fair rules can be built with."""
 
 NANOSECOND = 1e-9
 """Resolution of a kernel's clock: times closer than this are equal."""
@@ -51,9 +56,23 @@ def next_tick(after_s: float, not_before_s: float, hz: float) -> float:
 class ControlGroup:
     """Tasks and control groups that a domain schedules as one."""
 
-    __slots__ = ("cap_cores", "entity", "name", "nr_periods", "nr_throttled", "parent", "per_thread", "throttled_s", "weight")
+    __slots__ = (
+        "burst_s", "cap_cores", "entity", "name", "nr_periods", "nr_throttled", "parent", "per_thread", "period_s", "reservation_cores",
+        "throttled_s", "weight",
+    )  # fmt: skip
 
-    def __init__(self, name: str, parent: ControlGroup | None, *, weight: float, per_thread: bool, cap_cores: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        parent: ControlGroup | None,
+        *,
+        weight: float,
+        per_thread: bool,
+        cap_cores: float,
+        period_s: float | None = None,
+        burst_s: float | None = None,
+        reservation_cores: float = 0.0,
+    ) -> None:
         self.name = name
         self.parent = parent
         """None for the domain's own group, which holds everything."""
@@ -61,6 +80,10 @@ class ControlGroup:
         self.per_thread = per_thread
         """Whether the weight counts once per runnable task."""
         self.cap_cores = cap_cores
+        self.period_s = period_s
+        self.burst_s = burst_s
+        """Of its quota; as the rules have them if None."""
+        self.reservation_cores = reservation_cores
         self.entity: Any = None
         """What the domain's rules keep about it."""
         self.nr_periods = 0
@@ -242,6 +265,13 @@ class AbstractProcessor(ABC):
 class AbstractRules(ABC):
     """How a domain decides. Everything is a parameter of a kernel or hypervisor, or one of the two costs."""
 
+    has_periods: ClassVar[bool] = False
+    """Whether each group may have a quota period and a burst of its own."""
+    has_reservations: ClassVar[bool] = False
+    """Whether a group may have a reservation."""
+    ticks_per_s: ClassVar[tuple[float, ...]] = ()
+    """The values of `hz` that real systems offer; any if empty. Rules may be tried with others, a scenario may not."""
+
     hz: float = 250.0
     """Timer ticks per second."""
     switch_s: float = 0.0
@@ -277,7 +307,7 @@ class AbstractRules(ABC):
 class AbstractDomain(ABC):
     """A domain, as its processors and tasks see it."""
 
-    __slots__ = ("agenda", "crowded", "engine", "idle", "rules", "speed")
+    __slots__ = ("agenda", "crowded", "decisions", "engine", "idle", "rules", "speed")
 
     engine: Engine
     agenda: Agenda
@@ -286,8 +316,10 @@ class AbstractDomain(ABC):
     """Progress of a thread per second of having a physical core: what ticks leave."""
     idle: OrderedDict[AbstractProcessor, None]
     """Idle processors, the one that has been idle longest first."""
-    crowded: dict[AbstractProcessor, None]
+    crowded: Crowd[AbstractProcessor]
     """Processors with more than one runnable task."""
+    decisions: int
+    """How often a processor has chosen what to run."""
 
     @abstractmethod
     def wake(self, task: Task, now: float) -> None:

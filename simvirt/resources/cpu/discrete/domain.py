@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
 from math import inf
 from typing import final
 
 from simvirt.engine import Engine
 from simvirt.resources.cpu.discrete.agenda import Agenda
 from simvirt.resources.cpu.discrete.contract import AbstractDomain, AbstractProcessor, AbstractRules, ControlGroup, Task, next_tick
+from simvirt.resources.cpu.discrete.crowd import Crowd
 from simvirt.resources.cpu.discrete.processor import Processor
 from simvirt.resources.cpu.discrete.tasks import VirtualProcessor
 
@@ -17,6 +19,10 @@ __all__ = ["Domain"]
 
 _LOOKED_AT = 32
 """Waiting tasks looked at before another processor is given up as a source."""
+
+
+Ranked = tuple[float, int, AbstractProcessor]
+"""A load, what tells equal loads apart, and whose it is."""
 
 
 @final
@@ -40,7 +46,8 @@ class Domain(AbstractDomain):
         self.speed = speed * (1.0 - rules.hz * rules.tick_s)
         self.group = ControlGroup("all", None, weight=1.0, per_thread=False, cap_cores=inf)
         self.idle = OrderedDict()
-        self.crowded = {}
+        self.crowded = Crowd()
+        self.decisions = 0
         self.processors = [Processor(i, self, task) for i, task in enumerate(tasks)]
         for processor, queue in zip(self.processors, rules.run_queues(engine, self.processors), strict=True):
             processor.queue = queue
@@ -102,12 +109,11 @@ class Domain(AbstractDomain):
 
     def pull(self, processor: AbstractProcessor, now: float) -> bool:
         """Take a waiting task from the most crowded processor to one that has nothing to run."""
-        for source in sorted(self.crowded, key=_crowding, reverse=True) if self.crowded else ():
-            task = self._candidate(source, processor, inf)
-            if task is not None:
-                processor.migrate(task, now)
-                return True
-        return False
+        task = self.crowded.find(lambda source: self._candidate(source, processor, inf)) if self.crowded else None
+        if task is None:
+            return False
+        processor.migrate(task, now)
+        return True
 
     def _candidate(self, source: AbstractProcessor, target: AbstractProcessor, most: float) -> Task | None:
         """The task that has waited longest for `source`, may run on `target` and has a load of at most `most`."""
@@ -134,34 +140,56 @@ class Domain(AbstractDomain):
         now = self.engine._now
         for processor in self.processors:
             processor.charge(now)
-        for _ in self.processors:
-            if not self.crowded or not self._move(now):
-                break
+        self._even_out(now)
         self.agenda.settle(now)
         if self.crowded:
             self.plan_balance()
 
-    def _move(self, now: float) -> bool:
-        """Move one task from the highest to the lowest load; whether to go on."""
-        source = max(self.crowded, key=_load)
-        target = min(self.processors, key=_load)
-        gap = source.queue.load() - target.queue.load()
-        task = self._candidate(source, target, gap)
-        if task is None:
-            return False
-        load = source.queue.load_of(task)
+    def _even_out(self, now: float) -> None:
+        """Move tasks, one at a time, from the highest to the lowest load, found by two heaps."""
+        crowd = self.crowded
+        high: list[Ranked] = [(-source.queue.load(), crowd.since(source), source) for source in crowd]
+        low: list[Ranked] = [(target.queue.load(), target.index, target) for target in self.processors]
+        heapify(high)
+        heapify(low)
+        for _ in self.processors:
+            while high and (high[0][2] not in crowd or high[0][:2] != (-high[0][2].queue.load(), crowd.since(high[0][2]))):
+                heappop(high)
+            while low[0][0] != low[0][2].queue.load():
+                heappop(low)
+            if not high:
+                return
+            source, target = high[0][2], low[0][2]
+            gap = source.queue.load() - target.queue.load()
+            task = self._candidate(source, target, gap)
+            if task is None:
+                self._serve_idle(now)
+                return
+            load = source.queue.load_of(task)
+            self._hand_over(task, target, now)
+            if 2.0 * load >= gap:
+                return
+            for changed in (source, target):
+                heappush(low, (changed.queue.load(), changed.index, changed))
+                if changed in crowd:
+                    heappush(high, (-changed.queue.load(), crowd.since(changed), changed))
+
+    def _serve_idle(self, now: float) -> None:
+        """What the highest load may not give to the lowest, because it is tied to its processors, others may have for one that is idle."""
+        for processor in list(self.idle):
+            if processor.current is None and self.pull(processor, now):
+                processor.occupy(now)
+                processor.request(now)
+
+    def _hand_over(self, task: Task, target: AbstractProcessor, now: float) -> None:
+        """Let a waiting task go on elsewhere."""
         target.migrate(task, now)
         if target.current is None:
             target.occupy(now)
             target.request(now)
         else:
             target.arm(now)
-        return 2.0 * load < gap
 
 
 def _crowding(processor: AbstractProcessor) -> int:
     return processor.queue.runnable
-
-
-def _load(processor: AbstractProcessor) -> float:
-    return processor.queue.load()

@@ -18,9 +18,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import ceil, floor, inf
-from typing import final
+from typing import ClassVar, final
 
-from simvirt.resources.cpu.discrete.contract import NANOSECOND, UNIT_WEIGHT, next_tick
+from simvirt.resources.cpu.discrete.contract import KERNEL_TICKS_PER_S, NANOSECOND, UNIT_WEIGHT, next_tick
 from simvirt.resources.cpu.discrete.hierarchy import (
     AbstractFairQueue,
     AbstractFairRules,
@@ -40,6 +40,9 @@ _ROUNDING = 1e-12
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarliestEligibleDeadline(AbstractFairRules):
     """Parameters, before they are scaled."""
+
+    has_periods: ClassVar[bool] = True
+    ticks_per_s: ClassVar[tuple[float, ...]] = KERNEL_TICKS_PER_S
 
     base_slice_s: float = 0.00075
     """0.0007 from 6.15 on."""

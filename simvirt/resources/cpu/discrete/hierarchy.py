@@ -252,7 +252,7 @@ class FairRunQueue(AbstractRunQueue):
         if state is None:
             state = group.entity = FairGroup(self._processors, weight=group.weight, per_thread=group.per_thread)
             if group.cap_cores < inf:
-                state.bandwidth = Bandwidth(self._engine, group, self._rules.quota, self._settle)
+                state.bandwidth = Bandwidth(self._engine, group, self._rules.quota.of(group), self._settle)
         assert isinstance(state, FairGroup)
         queue = state.queues[self.processor.index]
         if queue is None:

@@ -138,6 +138,7 @@ class Processor(AbstractProcessor):
         self.need = False
         self.charge(now)
         self.need = False  # the choice is made here
+        self.domain.decisions += 1
         previous = self.current
         chosen = self.queue.pick(now)
         if chosen is None and self.domain.pull(self, now):
@@ -221,12 +222,8 @@ class Processor(AbstractProcessor):
         self.domain.agenda.settle(now)
 
     def crowd(self) -> None:
-        if self.queue.runnable > 1:
-            if self not in self.domain.crowded:
-                self.domain.crowded[self] = None
-                self.domain.plan_balance()
-        else:
-            self.domain.crowded.pop(self, None)
+        if self.domain.crowded.note(self, self.queue.runnable):
+            self.domain.plan_balance()
 
     def siblings(self) -> Sequence[AbstractProcessor]:
         return list(self.domain.crowded)

@@ -55,8 +55,8 @@ class _Branch(AbstractGroup):
     """What the machine and its groups have in common: threads and further groups."""
 
     __slots__ = (
-        "_children", "_control", "_domain", "_flat", "_limit", "_limited", "_parent", "_scheduler", "_threads", "_vcpus", "_weight", "name",
-        "share",
+        "_affinity", "_children", "_control", "_domain", "_flat", "_limit", "_limited", "_parent", "_scheduler", "_threads", "_vcpus",
+        "_weight", "name", "share",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +77,8 @@ class _Branch(AbstractGroup):
         """In which its threads are scheduled."""
         self._control = control
         """Where in it."""
+        self._affinity: frozenset[int] | None = None
+        """Processors of the domain on which its threads may run; None for all."""
         self._weight = UNIT_WEIGHT
         self._flat = False
         """Whether its threads are members of the group above, as far as the rules know."""
@@ -92,20 +94,23 @@ class _Branch(AbstractGroup):
             raise ValueError(f"group {name}: {share}: weight, cap_cores and processors must be positive, the weight finite")
         if share.processors != inf and share.processors != int(share.processors):
             raise ValueError(f"group {name}: {share.processors} processors; must be a whole number")
+        affinity = self._affinity_of(name, share)
         self._stand_alone()
         scheduler = self._scheduler
         limit = self._limit
         cap_cores = min(share.cap_cores, share.processors)
         if cap_cores < inf:
             limit = Limit(cap_cores, limit, scheduler.now)
-        plain = share.per_thread and share.cap_cores == inf
+        plain = share.per_thread and share.cap_cores == inf and not share.reservation_cores
         control = self._control if plain else self._control_group(name, share)
         weight = share.weight * UNIT_WEIGHT if plain else UNIT_WEIGHT
         if share.processors == inf:
             group = DiscreteGroup(name, share, scheduler, self, self._domain, control, limit)
-            group._weight, group._flat = weight, plain
+            group._weight, group._flat, group._affinity = weight, plain, affinity
         else:
-            vcpus = [VirtualProcessor(f"{name} vcpu {i}", self._domain, control, weight) for i in range(int(share.processors))]
+            homes: list[frozenset[int] | None] = [frozenset({pin}) for pin in share.pins]
+            homes = homes or [affinity] * int(share.processors)
+            vcpus = [VirtualProcessor(f"{name} vcpu {i}", self._domain, control, weight, home) for i, home in enumerate(homes)]
             domain = Domain(scheduler.engine, self._domain.agenda, scheduler.rules_for(name, share), vcpus, self._domain.speed)
             group = DiscreteGroup(name, share, scheduler, self, domain, domain.group, limit)
             group._vcpus = vcpus
@@ -114,17 +119,41 @@ class _Branch(AbstractGroup):
         return group
 
     def thread(self, name: str, affinity: frozenset[int] | None = None) -> DiscreteThread:
-        """Add a sleeping thread. It may be tied to some of the processors of its domain, by index."""
-        processors = len(self._domain.processors)
-        if affinity is not None and not (affinity and affinity <= set(range(processors))):
-            raise ValueError(f"thread {name}: affinity {sorted(affinity)}; must name some of processors 0 to {processors - 1}")
-        thread = DiscreteThread(name, self._domain, self._control, self._weight, affinity, self._limit)
+        """Add a sleeping thread. It may be tied to some of the processors that its group may use, by index."""
+        tied = self._narrowed(f"thread {name}: affinity", affinity)
+        thread = DiscreteThread(name, self._domain, self._control, self._weight, tied, self._limit)
         self._threads.append(thread)
         return thread
 
+    def _affinity_of(self, name: str, share: Share) -> frozenset[int] | None:
+        """Where a new group may run: its own set within this one's. Raises ValueError if its vCPUs cannot be pinned as wished."""
+        for pin in share.pins:
+            self._narrowed(f"group {name}: pin", frozenset({pin}))
+        if share.pins and len(share.pins) != share.processors:
+            raise ValueError(f"group {name}: {len(share.pins)} pins for {share.processors:g} vCPUs; must be one for each")
+        return self._narrowed(f"group {name}: cpuset", share.cpuset)
+
+    def _narrowed(self, what: str, wanted: frozenset[int] | None) -> frozenset[int] | None:
+        """Those of the processors that this group may use that are wanted; all if none are named."""
+        if wanted is None:
+            return self._affinity
+        processors = range(len(self._domain.processors))
+        usable = frozenset(processors) if self._affinity is None else self._affinity
+        if not wanted or not wanted <= usable:
+            raise ValueError(f"{what} {sorted(wanted)}; must name some of processors {_ranges(usable)}")
+        return wanted
+
     def _control_group(self, name: str, share: Share) -> ControlGroup:
-        weight = share.weight * UNIT_WEIGHT
-        return ControlGroup(name, self._control, weight=weight, per_thread=share.per_thread, cap_cores=share.cap_cores)
+        return ControlGroup(
+            name,
+            self._control,
+            weight=share.weight * UNIT_WEIGHT,
+            per_thread=share.per_thread,
+            cap_cores=share.cap_cores,
+            period_s=share.period_s,
+            burst_s=share.burst_s,
+            reservation_cores=share.reservation_cores,
+        )
 
     def _stand_alone(self) -> None:
         """Become a group to the rules, whatever runs in it now."""
@@ -200,6 +229,12 @@ class _Branch(AbstractGroup):
             self._limit.entitled_s = 0.0
 
 
+def _ranges(processors: frozenset[int]) -> str:
+    """A set of processors in words: an unbroken one by its ends."""
+    first, last = min(processors), max(processors)
+    return f"{first} to {last}" if len(processors) == last - first + 1 else ", ".join(map(str, sorted(processors)))
+
+
 @final
 class DiscreteGroup(_Branch):
     """A control group or a virtual machine."""
@@ -218,13 +253,14 @@ class DiscreteGroup(_Branch):
 class DiscreteScheduler(_Branch, AbstractScheduler):
     """The cores of one machine, shared by rules. Virtual machines follow the same ones inside, unless `rules_for` says otherwise."""
 
-    __slots__ = ("cores", "engine", "rules_for")
+    __slots__ = ("_decided", "cores", "engine", "rules_for")
 
     def __init__(self, engine: Engine, cores: int, rules: AbstractRules, rules_for: RulesFor | None = None) -> None:
         if cores < 1:
             raise ValueError(f"cores: {cores}; must be at least 1")
         self.cores = cores
         self.engine = engine
+        self._decided = 0
         self.rules_for: RulesFor = rules_for if rules_for is not None else lambda _name, _share: rules
         domain = Domain(engine, Agenda(), rules, [None] * cores, 1.0)
         super().__init__("root", Share(processors=cores), self, None, domain, domain.group, Limit(cores, None, engine.now))
@@ -246,8 +282,16 @@ class DiscreteScheduler(_Branch, AbstractScheduler):
             overhead_s=sum(thread.overhead_s for thread in threads),
         )
 
+    def decisions(self) -> int:
+        """How often a processor of any level has chosen what to run, since the last restart."""
+        return self._decisions() - self._decided
+
+    def _decisions(self) -> int:
+        return sum(domain.decisions for domain in {group._domain for group in self.walk()})
+
     def restart(self) -> None:
         now = self.now
+        self._decided = self._decisions()
         for group in self.walk():
             group._restart(now)
         for processor in self._domain.processors:

@@ -98,8 +98,10 @@ class VirtualProcessor(Task):
 
     __slots__ = ("above", "domain")
 
-    def __init__(self, name: str, domain: AbstractDomain, group: ControlGroup, weight: float) -> None:
-        super().__init__(name, group, weight, None)
+    def __init__(
+        self, name: str, domain: AbstractDomain, group: ControlGroup, weight: float, affinity: frozenset[int] | None = None
+    ) -> None:
+        super().__init__(name, group, weight, affinity)
         self.domain = domain
         """The one below, which schedules it."""
         self.above: AbstractProcessor

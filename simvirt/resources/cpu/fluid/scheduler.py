@@ -107,6 +107,8 @@ class FluidScheduler(AbstractScheduler):
         """Add a group below any group of the tree, behind the gates of that group."""
         if not 0.0 < share.weight < inf or not share.cap_cores > 0.0 or not share.processors > 0.0:
             raise ValueError(f"group {name}: {share}: weight, cap_cores and processors must be positive, the weight finite")
+        if not share.plain:
+            raise ValueError(f"group {name}: {share}: fluid sharing knows weights, caps and processors only; schedule by rules")
         return FluidGroup(name, share, self, parent, gates)
 
     def divide(self, pool: Pool, share: Share) -> Divider:
