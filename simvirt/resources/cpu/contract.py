@@ -40,6 +40,11 @@ class Share:
     """Upper limit in cores, averaged over time (quota / period)."""
     processors: float = inf
     """Number of vCPUs: the most threads of the group that can run at the same instant."""
+    interrupt: bool = False
+    """Whether its threads are a kernel's handlers of interrupts: by rules, they run at once and in the time of whom they interrupt. Fluid
+    sharing knows weights only."""
+    reservation_cores: float = 0.0
+    """What it gets at least while it wants it, in cores; for rules that have reservations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

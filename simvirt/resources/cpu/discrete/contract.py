@@ -118,6 +118,10 @@ class Task(ABC):
     def pause(self, now: float) -> None:
         """Make no more progress, if it did."""
 
+    @abstractmethod
+    def begins(self) -> float:
+        """Until when the processor was switching to it."""
+
 
 class AbstractRunQueue(ABC):
     """The awake tasks of one processor under some rules. It chooses; the processor runs."""
@@ -171,11 +175,13 @@ class AbstractRunQueue(ABC):
 class AbstractProcessor(ABC):
     """One processor of a domain, as its run queue and its domain see it."""
 
-    __slots__ = ("backed", "current", "idle_since", "index", "listed", "need", "queue")
+    __slots__ = ("backed", "current", "handler", "idle_since", "index", "listed", "need", "queue", "ready")
 
     index: int
     queue: AbstractRunQueue
     current: Task | None
+    handler: Task | None
+    """The interrupt that is handled, in the time of the current task."""
     backed: bool
     """Whether it runs at all: a virtual processor does while the one below has chosen it."""
     need: bool
@@ -184,10 +190,16 @@ class AbstractProcessor(ABC):
     """Whether it will be looked at before time goes on."""
     idle_since: float
     """When it last fell idle."""
+    ready: float
+    """When it goes on after a switch below."""
 
     @abstractmethod
     def request(self, now: float) -> None:
         """Choose anew, as soon as the present event has been dealt with and the processor is backed."""
+
+    @abstractmethod
+    def interrupt(self, handler: Task, now: float) -> None:
+        """Handle an interrupt, as soon as those before it are over and the processor is backed."""
 
     @abstractmethod
     def charge(self, now: float) -> None:
@@ -292,6 +304,10 @@ class AbstractDomain(ABC):
     @abstractmethod
     def wake(self, task: Task, now: float) -> None:
         """Let a sleeping task be runnable."""
+
+    @abstractmethod
+    def interrupt(self, handler: Task, now: float) -> None:
+        """Let a processor handle an interrupt."""
 
     @abstractmethod
     def pull(self, processor: AbstractProcessor, now: float) -> bool:

@@ -17,6 +17,7 @@ from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler, Cpu
 from simvirt.resources.cpu.discrete.agenda import Agenda
 from simvirt.resources.cpu.discrete.contract import UNIT_WEIGHT, AbstractRules, ControlGroup
 from simvirt.resources.cpu.discrete.domain import Domain
+from simvirt.resources.cpu.discrete.interrupts import InterruptHandler
 from simvirt.resources.cpu.discrete.limit import Limit
 from simvirt.resources.cpu.discrete.tasks import DiscreteThread, VirtualProcessor
 
@@ -118,7 +119,8 @@ class _Branch(AbstractGroup):
         processors = len(self._domain.processors)
         if affinity is not None and not (affinity and affinity <= set(range(processors))):
             raise ValueError(f"thread {name}: affinity {sorted(affinity)}; must name some of processors 0 to {processors - 1}")
-        thread = DiscreteThread(name, self._domain, self._control, self._weight, affinity, self._limit)
+        kind = InterruptHandler if self.share.interrupt else DiscreteThread
+        thread = kind(name, self._domain, self._control, self._weight, affinity, self._limit)
         self._threads.append(thread)
         return thread
 

@@ -12,7 +12,6 @@ from simvirt.resources.cpu.discrete.limit import Limit
 __all__ = ["DiscreteThread", "VirtualProcessor"]
 
 
-@final
 class DiscreteThread(Task, AbstractThread):
     """A thread: it makes progress from `since` on while it runs, and its burst is over at `ends`."""
 
@@ -49,8 +48,12 @@ class DiscreteThread(Task, AbstractThread):
             now = domain.engine._now
             self.woke = now
             self.limit.change(1.0, now)
-            domain.wake(self, now)
+            self.wake(now)
             domain.agenda.settle(now)
+
+    def wake(self, now: float) -> None:
+        """Become runnable."""
+        self.domain.wake(self, now)
 
     def resume(self, now: float, begin: float) -> None:
         if not self.running:
@@ -59,11 +62,26 @@ class DiscreteThread(Task, AbstractThread):
             self.since = begin
             self.ends = begin + self.left_s / self.domain.speed
 
+    def begins(self) -> float:
+        return self.since
+
     def pause(self, now: float) -> None:
         if self.running:
             self.bring(now)
             self.running = False
             self.ends = inf
+
+    def finish(self, now: float) -> bool:
+        """The burst is over: tell the caller. Whether the next one has been started at once."""
+        self.pause(now)
+        done = self.done
+        assert done is not None
+        self.done = None
+        done(self.argument)
+        if self.done is None:
+            return False
+        self.resume(now, now)
+        return True
 
     def bring(self, now: float) -> None:
         """Bring the accounts up to date."""
@@ -98,14 +116,18 @@ class VirtualProcessor(Task):
 
     __slots__ = ("above", "domain")
 
+    above: AbstractProcessor
+
     def __init__(self, name: str, domain: AbstractDomain, group: ControlGroup, weight: float) -> None:
         super().__init__(name, group, weight, None)
         self.domain = domain
         """The one below, which schedules it."""
-        self.above: AbstractProcessor
 
     def resume(self, now: float, begin: float) -> None:
         self.above.back(now, begin)
+
+    def begins(self) -> float:
+        return self.above.ready
 
     def pause(self, now: float) -> None:
         self.above.unback(now)
