@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, inf
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from simvirt.engine import Engine
 from simvirt.resources.cpu.discrete.agenda import Agenda
@@ -51,9 +51,20 @@ def next_tick(after_s: float, not_before_s: float, hz: float) -> float:
 class ControlGroup:
     """Tasks and control groups that a domain schedules as one."""
 
-    __slots__ = ("cap_cores", "entity", "name", "nr_periods", "nr_throttled", "parent", "per_thread", "throttled_s", "weight")
+    __slots__ = (
+        "cap_cores", "entity", "name", "nr_periods", "nr_throttled", "parent", "per_thread", "reservation_cores", "throttled_s", "weight",
+    )  # fmt: skip
 
-    def __init__(self, name: str, parent: ControlGroup | None, *, weight: float, per_thread: bool, cap_cores: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        parent: ControlGroup | None,
+        *,
+        weight: float,
+        per_thread: bool,
+        cap_cores: float,
+        reservation_cores: float = 0.0,
+    ) -> None:
         self.name = name
         self.parent = parent
         """None for the domain's own group, which holds everything."""
@@ -61,6 +72,8 @@ class ControlGroup:
         self.per_thread = per_thread
         """Whether the weight counts once per runnable task."""
         self.cap_cores = cap_cores
+        self.reservation_cores = reservation_cores
+        """What it is entitled to at least; for rules that have reservations."""
         self.entity: Any = None
         """What the domain's rules keep about it."""
         self.nr_periods = 0
@@ -254,6 +267,9 @@ class AbstractProcessor(ABC):
 class AbstractRules(ABC):
     """How a domain decides. Everything is a parameter of a kernel or hypervisor, or one of the two costs."""
 
+    has_reservations: ClassVar[bool] = False
+    """Whether a group directly below the domain may have a reservation."""
+
     hz: float = 250.0
     """Timer ticks per second."""
     switch_s: float = 0.0
@@ -267,6 +283,10 @@ class AbstractRules(ABC):
     @abstractmethod
     def run_queues(self, engine: Engine, processors: Sequence[AbstractProcessor]) -> list[AbstractRunQueue]:
         """The run queues of a new domain, one for each of its processors."""
+
+    def most_lead_s(self) -> float:
+        """By how much a virtual processor may lead its siblings before it is stopped; infinity if they are not co-scheduled."""
+        return inf
 
     def problems(self) -> list[str]:
         """What is wrong with the parameters."""

@@ -64,8 +64,8 @@ class Processor(AbstractProcessor):
         self.need = True
         if self.backed:
             self.domain.agenda.add(self)
-        elif self.task is not None and not self.task.awake:
-            self.task.domain.wake(self.task, now)
+        elif self.task is not None:
+            self.task.wake(now)
 
     def back(self, now: float, begin: float) -> None:
         """Run from `begin` on: the processor below has chosen this one."""
@@ -231,9 +231,8 @@ class Processor(AbstractProcessor):
         if self in self.domain.idle:
             del self.domain.idle[self]
             self.idle_s += now - self._counted_from
-            task = self.task
-            if task is not None and not task.awake:
-                task.domain.wake(task, now)
+            if self.task is not None:
+                self.task.wake(now)
 
     def idled_s(self, now: float) -> float:
         """Idle time since the last restart, up to now."""
