@@ -53,7 +53,7 @@ def test_entitlements_are_at_least_the_reservations_and_add_up(groups: list[tupl
 
 
 def test_who_runs_with_a_reservation() -> None:
-    """Weights 1, 1 and 0.8, half of the core reserved for a: its weight is 0.5 / (0.5 / 1.8) = 1.8; per quantum v grows by 5.6, 10 and 12.5.
+    """Weights 1, 1 and 0.8, half of the core reserved for a: its weight is 0.5 / (0.5 / 1.8) = 1.8; v grows by 5.6, 10, 12.5 a turn.
 
     a 5.6, b 10, c 12.5; a (5.6) 11.1, b (10) 20, a (11.1) 16.7, c (12.5) 25, a (16.7) 22.2, b (20) 30, a (22.2) 27.8, c (25) 37.5, a.
     """
@@ -116,7 +116,10 @@ def test_reservations_over_several_cores() -> None:
     assert had[1:] == pytest.approx([2.2 / 3] * 3, rel=0.1)
 
 
-@pytest.mark.parametrize("share", [Share(reservation_cores=1.5), Share(reservation_cores=-0.1), Share(cap_cores=0.2, reservation_cores=0.3)])
+IMPOSSIBLE = [Share(reservation_cores=1.5), Share(reservation_cores=-0.1), Share(cap_cores=0.2, reservation_cores=0.3)]
+
+
+@pytest.mark.parametrize("share", IMPOSSIBLE)
 def test_a_reservation_must_be_possible(share: Share) -> None:
     with pytest.raises(ValueError, match=r"group web: reservation of .* cores; must be at least 0 and no more than it can use"):
         DiscreteScheduler(Engine(), 1, RULES).group("web", share)
