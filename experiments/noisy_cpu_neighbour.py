@@ -12,8 +12,7 @@ who wakes up preempts. In the published case the tiny weight of the control grou
 tick at low load, for less at medium load, when the server still runs as it arrives.
 
 Missing. Other threads of the node: they would make the scheduler choose anew between ticks, which brings virtual runtimes together, so that
-some slices last two ticks; a candidate for the longer waits that are measured past saturation. And an interrupt is a thread here, after
-which the scheduler chooses anew, where a kernel goes on with whom it interrupted: so memcached receives as part of its computing.
+some slices last two ticks; a candidate for the longer waits that are measured past saturation.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from simvirt.experiment.capacity import capacity_per_s
 from simvirt.experiment.command import run_command
 from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
+from simvirt.layers.contract import Place
 from simvirt.layers.path import plan_path
 from simvirt.reports.charts import Axis, Lines, line_panels
 from simvirt.reports.predictions import PredictionPanel, prediction_chart, scores
@@ -146,10 +146,14 @@ def outside_s(team: str) -> float:
 
 
 def _compute_us(catalog: Catalog, team: str) -> float:
-    """Computing per command that makes the server saturate where it did, its system calls and packets being known."""
+    """Computing per command that makes the server saturate where it did, its system calls and packets being known.
+
+    Every packet is an interrupt of its own: while the server computes, the card has been told of all that came before.
+    """
     path = plan_path(catalog.stack(PLATFORM, MACHINE, ONE_CORE), catalog.workload(MEMCACHED).demand)
+    known_s = path.cpu_s(0.0) + sum(step.asleep.total for step in path.steps if step.context.place is Place.INTERRUPT)
     profile_s = next(cost.si for name, cost in catalog.workload(MEMCACHED).evidence if name.endswith("compute.cpu_s"))
-    return 1e6 * profile_s * (1 / capacity_alone_per_s(team) - path.cpu_s(0.0)) / (path.cpu_s(1.0) - path.cpu_s(0.0))
+    return 1e6 * profile_s * (1 / capacity_alone_per_s(team) - known_s) / (path.cpu_s(1.0) - path.cpu_s(0.0))
 
 
 def _published(catalog: Catalog, seed: int, quick: bool) -> Iterator[Point]:

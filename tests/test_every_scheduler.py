@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from simvirt.engine import Engine
 from simvirt.randomness import Streams
 from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler, AbstractThread, Share
+from simvirt.resources.cpu.discrete.borrowed_virtual_time import BorrowedVirtualTime
 from simvirt.resources.cpu.discrete.cfs import CompletelyFair
 from simvirt.resources.cpu.discrete.contract import AbstractRules
 from simvirt.resources.cpu.discrete.credit import Credit
@@ -38,6 +39,8 @@ RULES: dict[str, AbstractRules] = {
     "credit": Credit(),
     "credit2": Credit2(),
     "proportional share": ProportionalShare(quantum_s=0.01),
+    "proportional share, co-scheduled": ProportionalShare(quantum_s=0.01, skew_s=0.003),
+    "bvt": BorrowedVirtualTime(),
 }
 """Every set of discrete rules."""
 

@@ -21,7 +21,7 @@ from simvirt.resources.threads import ThreadPool
 __all__ = ["Branch", "Instance", "InstanceTree", "TenantShare"]
 
 INTERRUPT_WEIGHT: Final = 1000.0
-"""Interrupts come before threads: a weight against which theirs does not count."""
+"""Interrupts come before threads: a weight against which theirs does not count, where sharing goes by weights alone."""
 
 
 ORDINARY: Final = Share()
@@ -145,7 +145,7 @@ class InstanceTree:
             assert isinstance(layer, Hypervisor | OperatingSystem)
             processors = kernel.group.share.processors
             queues = max(1.0, min(layer.network.receive_queues.si, processors))
-            group = kernel.group.group(f"interrupts of {kernel.name}", Share(weight=INTERRUPT_WEIGHT))
+            group = kernel.group.group(f"interrupts of {kernel.name}", Share(weight=INTERRUPT_WEIGHT, interrupt=True))
             kernel.pools[name] = ThreadPool(self._engine, group, name, queues)
         return kernel.pools[name]
 

@@ -52,6 +52,9 @@ class Share:
     """What it gets at least while it wants it, in cores; for rules that have reservations."""
     kernel: str = ""
     """What schedules inside a virtual machine, by the name under which its rules are known; as the machine's guests unless given."""
+    interrupt: bool = False
+    """Whether its threads are a kernel's handlers of interrupts: by rules, they run at once and in the time of whom they interrupt. Fluid
+    sharing knows weights only."""
 
     @property
     def plain(self) -> bool:

@@ -84,6 +84,7 @@ class ControlGroup:
         self.burst_s = burst_s
         """Of its quota; as the rules have them if None."""
         self.reservation_cores = reservation_cores
+        """What it is entitled to at least; for rules that have reservations."""
         self.entity: Any = None
         """What the domain's rules keep about it."""
         self.nr_periods = 0
@@ -141,6 +142,10 @@ class Task(ABC):
     def pause(self, now: float) -> None:
         """Make no more progress, if it did."""
 
+    @abstractmethod
+    def begins(self) -> float:
+        """Until when the processor was switching to it."""
+
 
 class AbstractRunQueue(ABC):
     """The awake tasks of one processor under some rules. It chooses; the processor runs."""
@@ -194,11 +199,13 @@ class AbstractRunQueue(ABC):
 class AbstractProcessor(ABC):
     """One processor of a domain, as its run queue and its domain see it."""
 
-    __slots__ = ("backed", "current", "idle_since", "index", "listed", "need", "queue")
+    __slots__ = ("backed", "current", "handler", "idle_since", "index", "listed", "need", "queue", "ready")
 
     index: int
     queue: AbstractRunQueue
     current: Task | None
+    handler: Task | None
+    """The interrupt that is handled, in the time of the current task."""
     backed: bool
     """Whether it runs at all: a virtual processor does while the one below has chosen it."""
     need: bool
@@ -207,10 +214,16 @@ class AbstractProcessor(ABC):
     """Whether it will be looked at before time goes on."""
     idle_since: float
     """When it last fell idle."""
+    ready: float
+    """When it goes on after a switch below."""
 
     @abstractmethod
     def request(self, now: float) -> None:
         """Choose anew, as soon as the present event has been dealt with and the processor is backed."""
+
+    @abstractmethod
+    def interrupt(self, handler: Task, now: float) -> None:
+        """Handle an interrupt, as soon as those before it are over and the processor is backed."""
 
     @abstractmethod
     def charge(self, now: float) -> None:
@@ -268,7 +281,7 @@ class AbstractRules(ABC):
     has_periods: ClassVar[bool] = False
     """Whether each group may have a quota period and a burst of its own."""
     has_reservations: ClassVar[bool] = False
-    """Whether a group may have a reservation."""
+    """Whether a group directly below the domain may have a reservation."""
     ticks_per_s: ClassVar[tuple[float, ...]] = ()
     """The values of `hz` that real systems offer; any if empty. Rules may be tried with others, a scenario may not."""
 
@@ -285,6 +298,10 @@ class AbstractRules(ABC):
     @abstractmethod
     def run_queues(self, engine: Engine, processors: Sequence[AbstractProcessor]) -> list[AbstractRunQueue]:
         """The run queues of a new domain, one for each of its processors."""
+
+    def most_lead_s(self) -> float:
+        """By how much a virtual processor may lead its siblings before it is stopped; infinity if they are not co-scheduled."""
+        return inf
 
     def problems(self) -> list[str]:
         """What is wrong with the parameters."""
@@ -324,6 +341,10 @@ class AbstractDomain(ABC):
     @abstractmethod
     def wake(self, task: Task, now: float) -> None:
         """Let a sleeping task be runnable."""
+
+    @abstractmethod
+    def interrupt(self, handler: Task, now: float) -> None:
+        """Let a processor handle an interrupt."""
 
     @abstractmethod
     def pull(self, processor: AbstractProcessor, now: float) -> bool:

@@ -74,6 +74,13 @@ class Domain(AbstractDomain):
             elif not processor.listed:
                 processor.arm(now)
 
+    def interrupt(self, handler: Task, now: float) -> None:
+        processor = self._place(handler)
+        handler.awake = True
+        handler.processor = processor
+        handler.waiting_since = now
+        processor.interrupt(handler, now)
+
     def _place(self, task: Task) -> AbstractProcessor:
         previous = task.processor
         if previous is not None and (previous in self.idle or previous.current is task):

@@ -1,9 +1,9 @@
 """Fair run queues in a hierarchy: on every processor, one queue for each control group, in which tasks and groups are entities alike.
 
 A control group has an entity and a queue on every processor on which it has runnable tasks. Its weight is divided over those entities in
-proportion to the load of their queues, as it is when the entity's own queue last changed; or the entity weighs `weight` per
-runnable task, for groups whose tasks compete as if there were no group. The load is the present one, not an average over the past. A choice
-goes down from the root: O(log n) in the entities of each queue.
+proportion to the load of their queues, as it was when the entity's own queue last changed or the entity was last chosen; or the entity
+weighs `weight` per runnable task, for groups whose tasks compete as if there were no group. The load is the present one, not an average
+over the past. A choice goes down from the root: O(log n) in the entities of each queue.
 
 What a queue orders its entities by, and when the current one has to give way, is up to the kinds of queue (`cfs.py`, `eevdf.py`).
 """
@@ -20,6 +20,7 @@ from typing import final
 from simvirt.engine import Engine
 from simvirt.resources.cpu.discrete.bandwidth import Bandwidth, LocalQuota, QuotaRules
 from simvirt.resources.cpu.discrete.contract import AbstractProcessor, AbstractRules, AbstractRunQueue, ControlGroup, Task, next_tick
+from simvirt.resources.cpu.discrete.reservations import Reservations
 
 __all__ = [
     "AbstractFairQueue",
@@ -66,7 +67,7 @@ class Entity:
 class AbstractFairQueue(ABC):
     """Entities of one control group on one processor. The current one is not among those that are ordered."""
 
-    __slots__ = ("count", "current", "group", "load", "orders", "owner", "quota", "tasks")
+    __slots__ = ("count", "current", "group", "load", "orders", "owner", "quota", "tasks", "weighed_with")
 
     def __init__(self, group: FairGroup, owner: Entity | None) -> None:
         self.group = group
@@ -80,6 +81,8 @@ class AbstractFairQueue(ABC):
         """Runnable tasks in this queue and below it."""
         self.orders = 0
         self.quota: LocalQuota | None = None
+        self.weighed_with = 0.0
+        """Load of the group when the weight of its entity here was worked out."""
 
     def add(self, entity: Entity, *, waking: bool) -> None:
         """Take in an entity."""
@@ -126,6 +129,16 @@ class AbstractFairQueue(ABC):
             self.load += weight - entity.weight
             self.group.load += weight - entity.weight
         entity.weight = weight
+
+    def weigh_owner(self) -> None:
+        """Work out the weight of the group's entity on this processor."""
+        group, owner = self.group, self.owner
+        assert owner is not None
+        assert owner.queue is not None
+        self.weighed_with = group.load
+        weight = group.weight * group.boost * (self.tasks if group.per_thread else self.load / group.load)
+        if weight != owner.weight and weight > 0.0:
+            owner.queue.weigh(owner, weight)
 
     @abstractmethod
     def place(self, entity: Entity, *, waking: bool) -> None:
@@ -189,14 +202,33 @@ class AbstractOrderedQueue(AbstractFairQueue):
 class FairGroup:
     """A control group in one domain: its queues, its load over all processors, its quota."""
 
-    __slots__ = ("bandwidth", "load", "per_thread", "queues", "weight")
+    __slots__ = ("bandwidth", "boost", "load", "per_thread", "queues", "reservations", "weight")
 
     def __init__(self, processors: int, *, weight: float = 1.0, per_thread: bool = False) -> None:
         self.weight = weight
         self.per_thread = per_thread
+        self.boost = 1.0
+        """What its weight is multiplied by for the sake of its reservation."""
         self.load = 0.0
         self.queues: list[AbstractFairQueue | None] = [None] * processors
         self.bandwidth: Bandwidth | None = None
+        self.reservations: Reservations | None = None
+        """Of the groups in it."""
+
+    def tasks(self) -> int:
+        """Runnable tasks in it, on all processors."""
+        return sum(queue.tasks for queue in self.queues if queue is not None)
+
+    def weight_now(self) -> float:
+        """Weight of its entities, over all processors."""
+        owners = (queue.owner for queue in self.queues if queue is not None)
+        return sum(owner.weight for owner in owners if owner is not None and owner.on)
+
+    def weigh(self) -> None:
+        """Work out the weight of its entity on every processor."""
+        for queue in self.queues:
+            if queue is not None and queue.count:
+                queue.weigh_owner()
 
 
 QueueMaker = Callable[[FairGroup, Entity | None], AbstractFairQueue]
@@ -253,11 +285,19 @@ class FairRunQueue(AbstractRunQueue):
             state = group.entity = FairGroup(self._processors, weight=group.weight, per_thread=group.per_thread)
             if group.cap_cores < inf:
                 state.bandwidth = Bandwidth(self._engine, group, self._rules.quota.of(group), self._settle)
+            if group.reservation_cores:
+                self._reserve(group, state)
         assert isinstance(state, FairGroup)
         queue = state.queues[self.processor.index]
         if queue is None:
             queue = self._add_queue(group, state)
         return queue
+
+    def _reserve(self, group: ControlGroup, state: FairGroup) -> None:
+        everything = self.root.group
+        if everything.reservations is None:
+            everything.reservations = Reservations(everything, self._processors)
+        everything.reservations.add(state, min(group.reservation_cores, group.cap_cores))
 
     def _add_queue(self, group: ControlGroup, state: FairGroup) -> AbstractFairQueue:
         assert group.parent is not None
@@ -269,15 +309,6 @@ class FairRunQueue(AbstractRunQueue):
             self._limited = True
             queue.quota = LocalQuota(state.bandwidth, lambda now: self._release(queue, now))
         return queue
-
-    def _weigh(self, queue: AbstractFairQueue) -> None:
-        """Work out the weight of a group's entity on this processor."""
-        group, owner = queue.group, queue.owner
-        assert owner is not None
-        assert owner.queue is not None
-        weight = group.weight * (queue.tasks if group.per_thread else queue.load / group.load)
-        if weight != owner.weight and weight > 0.0:
-            owner.queue.weigh(owner, weight)
 
     # ---- coming and going ----
 
@@ -314,11 +345,13 @@ class FairRunQueue(AbstractRunQueue):
             owner = queue.owner
             if owner is None:
                 break
-            self._weigh(queue)
+            queue.weigh_owner()
             assert owner.queue is not None
             fresh = not owner.on
             entity, queue = owner, owner.queue
         self.runnable = queue.tasks
+        if queue.group.reservations is not None:
+            queue.group.reservations.refresh()
         self.processor.crowd()
         return True
 
@@ -342,9 +375,11 @@ class FairRunQueue(AbstractRunQueue):
                 break
             if queue.count:
                 going = False
-                self._weigh(queue)
+                queue.weigh_owner()
             entity = owner
         self.runnable = queue.tasks
+        if queue.group.reservations is not None:
+            queue.group.reservations.refresh()
         self.processor.crowd()
 
     # ---- quotas ----
@@ -365,7 +400,7 @@ class FairRunQueue(AbstractRunQueue):
             return
         processor = self.processor
         processor.charge(now)
-        self._weigh(queue)
+        queue.weigh_owner()
         if self._admit(owner, owner.queue, queue.tasks, now, waking=True):
             if processor.current is None:
                 processor.request(now)
@@ -405,6 +440,8 @@ class FairRunQueue(AbstractRunQueue):
             if chosen.mine is None:
                 break
             queue = chosen.mine
+            if queue.weighed_with != queue.group.load:
+                queue.weigh_owner()
         task = chosen.task if chosen is not None else None
         before = self._task
         if task is not before:

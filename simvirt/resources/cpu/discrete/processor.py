@@ -6,6 +6,7 @@ and has no quota, a run to completion is one event.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from math import inf, nextafter
 from typing import final
@@ -21,8 +22,10 @@ class Processor(AbstractProcessor):
     """A physical or virtual processor and what it runs."""
 
     __slots__ = (
-        "_counted_from", "charged", "check_due", "domain", "idle_s", "last", "off_since", "ready", "task", "wakeup",
+        "_counted_from", "_left_s", "_pending", "charged", "check_due", "domain", "idle_s", "last", "off_since", "task", "wakeup",
     )  # fmt: skip
+
+    handler: DiscreteThread | None
 
     def __init__(self, index: int, domain: AbstractDomain, task: VirtualProcessor | None) -> None:
         self.index = index
@@ -30,6 +33,11 @@ class Processor(AbstractProcessor):
         self.task = task
         """Its face to the domain below; None for a physical processor."""
         self.current = None
+        self.handler = None
+        self._pending: deque[DiscreteThread] = deque()
+        """Interrupts that wait for their turn."""
+        self._left_s = 0.0
+        """How much of the switch to the current task was left when it was interrupted."""
         self.backed = task is None
         self.need = False
         self.listed = False
@@ -56,8 +64,8 @@ class Processor(AbstractProcessor):
         self.need = True
         if self.backed:
             self.domain.agenda.add(self)
-        elif self.task is not None and not self.task.awake:
-            self.task.domain.wake(self.task, now)
+        elif self.task is not None:
+            self.task.wake(now)
 
     def back(self, now: float, begin: float) -> None:
         """Run from `begin` on: the processor below has chosen this one."""
@@ -69,7 +77,10 @@ class Processor(AbstractProcessor):
         missed = next_tick(self.off_since, self.off_since, self.domain.rules.hz) <= now
         if (missed or self.check_due <= now) and self.current is not None and self.queue.expired(now):
             self.need = True  # the tick that was missed comes now
-        if self.need:
+        if self.handler is not None:
+            self.handler.resume(now, begin)
+            self.arm(now)
+        elif self.need or self._pending:
             self.domain.agenda.add(self)
         else:
             if self.current is not None:
@@ -82,13 +93,17 @@ class Processor(AbstractProcessor):
             self.charge(now)
             self.backed = False
             self.off_since = now
-            if self.current is not None:
-                self.current.pause(now)
+            running = self.handler if self.handler is not None else self.current
+            if running is not None:
+                running.pause(now)
             self.wakeup.cancel()
 
     def look(self, now: float) -> None:
         """Finish what is due, give way if the time is over, choose anew if need be."""
         if not self.backed:
+            return
+        if self.handler is not None and not self._handled(self.handler, now):
+            self.arm(now)
             return
         current = self.current
         if isinstance(current, DiscreteThread):
@@ -97,6 +112,10 @@ class Processor(AbstractProcessor):
         elif isinstance(current, VirtualProcessor):
             current.above.catch_up(now)
         self.charge(now)
+        if self._pending:
+            self._take_interrupt(now)
+            self.arm(now)
+            return
         if not self.need and self.check_due <= now and self.queue.expired(now):
             self.need = True
         if self.need:
@@ -105,23 +124,54 @@ class Processor(AbstractProcessor):
 
     def catch_up(self, now: float) -> None:
         """What ends above at this instant ends before anything is decided below."""
-        if self.need or self.wakeup.due <= now:
+        if self.need or self._pending or self.wakeup.due <= now:
             self.look(now)
         elif isinstance(self.current, VirtualProcessor):
             self.current.above.catch_up(now)
 
     def _complete(self, thread: DiscreteThread, now: float) -> None:
         """The burst is over: tell the caller, who may start the next one at once; else the thread sleeps."""
-        thread.pause(now)
-        done = thread.done
-        assert done is not None
-        thread.done = None
-        done(thread.argument)
-        if thread.done is not None:
-            thread.resume(now, now)
-        else:
+        if not thread.finish(now):
             thread.sleep(now)
             self._let_go(thread, now)
+
+    # ---- interrupts ----
+
+    def interrupt(self, handler: Task, now: float) -> None:
+        assert isinstance(handler, DiscreteThread)
+        self._pending.append(handler)
+        self.occupy(now)
+        if self.backed:
+            self.domain.agenda.add(self)
+
+    def _take_interrupt(self, now: float) -> None:
+        """Handle the next interrupt; the current task stands still meanwhile."""
+        if self.current is not None:
+            self._left_s = max(self.current.begins() - now, 0.0)
+            self.current.pause(now)
+        self._handle_next(now, self.ready if self.ready > now else now)
+
+    def _handle_next(self, now: float, begin: float) -> None:
+        handler = self.handler = self._pending.popleft()
+        handler.wait_s += now - handler.waiting_since
+        handler.resume(now, begin)
+
+    def _handled(self, handler: DiscreteThread, now: float) -> bool:
+        """Go back to the task that was interrupted if all interrupts have been handled; whether they have."""
+        if now < handler.ends or handler.finish(now):
+            return False
+        handler.sleep(now)
+        handler.awake = False
+        self.handler = None
+        if self._pending:
+            self._handle_next(now, now)
+            return False
+        self.charge(now)
+        if self.current is None:
+            self.need = True
+        elif self.current.awake:
+            self.current.resume(now, now + self._left_s)
+        return True
 
     def let_sleep(self, task: Task, now: float) -> None:
         """The current task, a virtual processor, has nothing more to run."""
@@ -182,9 +232,8 @@ class Processor(AbstractProcessor):
         if self in self.domain.idle:
             del self.domain.idle[self]
             self.idle_s += now - self._counted_from
-            task = self.task
-            if task is not None and not task.awake:
-                task.domain.wake(task, now)
+            if self.task is not None:
+                self.task.wake(now)
 
     def idled_s(self, now: float) -> float:
         """Idle time since the last restart, up to now."""
@@ -201,11 +250,16 @@ class Processor(AbstractProcessor):
         elapsed_s = now - self.charged
         if elapsed_s > 0.0 and self.backed:
             self.charged = now
-            if self.current is not None and self.queue.charge(elapsed_s, now):
+            if self.current is not None and self.current.awake and self.queue.charge(elapsed_s, now):
                 self.request(now)
 
     def arm(self, now: float) -> None:
         current = self.current
+        if self.handler is not None and self.backed:
+            if current is not None and self.check_due > now:  # a tick in the meantime is dealt with afterwards
+                self.check_due = self.queue.check_at(now)
+            self.wakeup.at(self.handler.ends)
+            return
         if not self.backed or current is None:
             self.check_due = inf
             self.wakeup.cancel()

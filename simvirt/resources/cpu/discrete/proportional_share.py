@@ -4,17 +4,17 @@ What a hypervisor's own scheduler is described to do that gives virtual processo
 Consumed time grows by 1024 / weight per second of running. The entity that has consumed least runs, until it has run for `quantum_s`, to
 the instant: its timer does not wait for a tick. One that wakes up preempts if it has consumed less than the current one by more than
 `lead_s` of its own time. Whoever slept keeps what it saved, but no more than a quantum. Groups divide what they get in the same way;
-caps are quotas.
+caps are quotas; a group with a reservation is entitled to that at least (`reservations.py`). With a `skew_s`, a virtual processor that
+leads its siblings by as much is stopped until they have caught up (`gang.py`).
 
-Published descriptions say no more than this; reservations, co-scheduling of a virtual machine's processors and the ageing of what was
-consumed are not modelled.
+Published descriptions say no more than this; the ageing of what was consumed is not modelled.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import final
+from typing import ClassVar, final
 
 from simvirt.resources.cpu.discrete.contract import NANOSECOND, UNIT_WEIGHT
 from simvirt.resources.cpu.discrete.hierarchy import AbstractFairRules, AbstractOrderedQueue, Entity, FairGroup, QueueMaker
@@ -29,6 +29,13 @@ class ProportionalShare(AbstractFairRules):
 
     quantum_s: float = 0.05
     lead_s: float = 0.001
+    skew_s: float = 0.0
+    """The most that a virtual processor may be ahead of its siblings; 0 for no bound."""
+
+    has_reservations: ClassVar[bool] = True
+
+    def most_lead_s(self) -> float:
+        return self.skew_s or inf
 
     def look_at(self, now: float, after_s: float) -> float:
         """At that instant: a timer is set for it."""
@@ -43,6 +50,8 @@ class ProportionalShare(AbstractFairRules):
             found.append(f"quantum_s: {self.quantum_s} s; must be positive")
         if not 0.0 <= self.lead_s < inf:
             found.append(f"lead_s: {self.lead_s} s; must be at least 0")
+        if not 0.0 <= self.skew_s < inf:
+            found.append(f"skew_s: {self.skew_s} s; must be at least 0")
         return found
 
 

@@ -17,6 +17,8 @@ from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler, Cpu
 from simvirt.resources.cpu.discrete.agenda import Agenda
 from simvirt.resources.cpu.discrete.contract import UNIT_WEIGHT, AbstractRules, ControlGroup
 from simvirt.resources.cpu.discrete.domain import Domain
+from simvirt.resources.cpu.discrete.gang import Gang
+from simvirt.resources.cpu.discrete.interrupts import InterruptHandler
 from simvirt.resources.cpu.discrete.limit import Limit
 from simvirt.resources.cpu.discrete.tasks import DiscreteThread, VirtualProcessor
 
@@ -39,6 +41,8 @@ class Counters:
     throttled_usec: float
     steal_s: float
     """Time that its own virtual processors had something to run and no processor below."""
+    costop_s: float
+    """Time that its own virtual processors were stopped until their siblings had caught up; not part of `steal_s`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +98,7 @@ class _Branch(AbstractGroup):
             raise ValueError(f"group {name}: {share}: weight, cap_cores and processors must be positive, the weight finite")
         if share.processors != inf and share.processors != int(share.processors):
             raise ValueError(f"group {name}: {share.processors} processors; must be a whole number")
+        self._check_reservation(name, share)
         affinity = self._affinity_of(name, share)
         self._stand_alone()
         scheduler = self._scheduler
@@ -114,6 +119,9 @@ class _Branch(AbstractGroup):
             domain = Domain(scheduler.engine, self._domain.agenda, scheduler.rules_for(name, share), vcpus, self._domain.speed)
             group = DiscreteGroup(name, share, scheduler, self, domain, domain.group, limit)
             group._vcpus = vcpus
+            most_lead_s = self._domain.rules.most_lead_s()
+            if most_lead_s < inf and len(vcpus) > 1:
+                Gang(scheduler.engine, self._domain.agenda, vcpus, most_lead_s)
         group._outer = control
         self._children.append(group)
         return group
@@ -121,7 +129,8 @@ class _Branch(AbstractGroup):
     def thread(self, name: str, affinity: frozenset[int] | None = None) -> DiscreteThread:
         """Add a sleeping thread. It may be tied to some of the processors that its group may use, by index."""
         tied = self._narrowed(f"thread {name}: affinity", affinity)
-        thread = DiscreteThread(name, self._domain, self._control, self._weight, tied, self._limit)
+        kind = InterruptHandler if self.share.interrupt else DiscreteThread
+        thread = kind(name, self._domain, self._control, self._weight, tied, self._limit)
         self._threads.append(thread)
         return thread
 
@@ -154,6 +163,13 @@ class _Branch(AbstractGroup):
             burst_s=share.burst_s,
             reservation_cores=share.reservation_cores,
         )
+
+    def _check_reservation(self, name: str, share: Share) -> None:
+        cores, processors = share.reservation_cores, len(self._domain.processors)
+        if not 0.0 <= cores <= min(share.cap_cores, share.processors, processors):
+            raise ValueError(f"group {name}: reservation of {cores} cores; must be at least 0 and no more than it can use")
+        if cores and not (self._domain.rules.has_reservations and self._control is self._domain.group):
+            raise ValueError(f"group {name}: reservation of {cores} cores; only some rules have them, for groups of the machine itself")
 
     def _stand_alone(self) -> None:
         """Become a group to the rules, whatever runs in it now."""
@@ -209,6 +225,7 @@ class _Branch(AbstractGroup):
             nr_throttled=sum(control.nr_throttled for control in controls),
             throttled_usec=1e6 * sum(control.throttled_s for control in controls),
             steal_s=sum(vcpu.waited_s(now) for vcpu in self._vcpus),
+            costop_s=sum(vcpu.costopped_s(now) for vcpu in self._vcpus),
         )
 
     def _own_controls(self) -> tuple[ControlGroup, ...]:

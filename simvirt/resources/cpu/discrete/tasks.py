@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from math import inf
-from typing import Any, final
+from typing import Any, Protocol, final
 
 from simvirt.resources.cpu.contract import AbstractThread, Done
 from simvirt.resources.cpu.discrete.contract import AbstractDomain, AbstractProcessor, ControlGroup, Task
 from simvirt.resources.cpu.discrete.limit import Limit
 
-__all__ = ["DiscreteThread", "VirtualProcessor"]
+__all__ = ["DiscreteThread", "Siblings", "VirtualProcessor"]
 
 
-@final
+class Siblings(Protocol):
+    """Whoever bounds the lead of one virtual processor over the others."""
+
+    def changed(self) -> None: ...
+
+
 class DiscreteThread(Task, AbstractThread):
     """A thread: it makes progress from `since` on while it runs, and its burst is over at `ends`."""
 
@@ -49,8 +54,12 @@ class DiscreteThread(Task, AbstractThread):
             now = domain.engine._now
             self.woke = now
             self.limit.change(1.0, now)
-            domain.wake(self, now)
+            self.wake(now)
             domain.agenda.settle(now)
+
+    def wake(self, now: float) -> None:
+        """Become runnable."""
+        self.domain.wake(self, now)
 
     def resume(self, now: float, begin: float) -> None:
         if not self.running:
@@ -59,11 +68,26 @@ class DiscreteThread(Task, AbstractThread):
             self.since = begin
             self.ends = begin + self.left_s / self.domain.speed
 
+    def begins(self) -> float:
+        return self.since
+
     def pause(self, now: float) -> None:
         if self.running:
             self.bring(now)
             self.running = False
             self.ends = inf
+
+    def finish(self, now: float) -> bool:
+        """The burst is over: tell the caller. Whether the next one has been started at once."""
+        self.pause(now)
+        done = self.done
+        assert done is not None
+        self.done = None
+        done(self.argument)
+        if self.done is None:
+            return False
+        self.resume(now, now)
+        return True
 
     def bring(self, now: float) -> None:
         """Bring the accounts up to date."""
@@ -96,7 +120,9 @@ class DiscreteThread(Task, AbstractThread):
 class VirtualProcessor(Task):
     """A processor of the domain above, as the domain below sees it. It sleeps while that processor has nothing to run."""
 
-    __slots__ = ("above", "domain")
+    __slots__ = ("above", "costop_s", "domain", "gang", "stopped", "stopped_since")
+
+    above: AbstractProcessor
 
     def __init__(
         self, name: str, domain: AbstractDomain, group: ControlGroup, weight: float, affinity: frozenset[int] | None = None
@@ -104,10 +130,52 @@ class VirtualProcessor(Task):
         super().__init__(name, group, weight, affinity)
         self.domain = domain
         """The one below, which schedules it."""
-        self.above: AbstractProcessor
+        self.gang: Siblings | None = None
+        """Its siblings and itself, where a lead over them is bounded."""
+        self.stopped = False
+        """Whether it has something to run and is stopped all the same, until its siblings have caught up; it then sleeps below."""
+        self.stopped_since = 0.0
+        self.costop_s = 0.0
+        """Time that it was stopped."""
+
+    def wake(self, now: float) -> None:
+        """There is something to run on it."""
+        if not self.awake and not self.stopped:
+            self.domain.wake(self, now)
+            if self.gang is not None:
+                self.gang.changed()
+
+    def stop(self, now: float) -> None:
+        """Stand still, though there is something to run."""
+        assert self.processor is not None
+        self.stopped = True
+        self.stopped_since = now
+        self.processor.let_sleep(self, now)
+
+    def start(self, now: float) -> None:
+        """Be stopped no more."""
+        self.stopped = False
+        self.costop_s += now - self.stopped_since
+        self.wake(now)
+
+    def costopped_s(self, now: float) -> float:
+        """`costop_s`, up to now."""
+        return self.costop_s + (now - self.stopped_since if self.stopped else 0.0)
+
+    def restart(self, now: float) -> None:
+        Task.restart(self, now)
+        self.costop_s = 0.0
+        self.stopped_since = now
 
     def resume(self, now: float, begin: float) -> None:
         self.above.back(now, begin)
+        if self.gang is not None:
+            self.gang.changed()
+
+    def begins(self) -> float:
+        return self.above.ready
 
     def pause(self, now: float) -> None:
         self.above.unback(now)
+        if self.gang is not None:
+            self.gang.changed()
