@@ -16,11 +16,13 @@ from pydantic_core import ErrorDetails
 from simvirt.catalog import Catalog, Overrides
 from simvirt.errors import CatalogError, ScenarioError, StackError, nearest
 from simvirt.layers.stack import Stack
-from simvirt.quantities import PositiveNumber, PositiveSeconds
+from simvirt.memory_contention import memory_misfits, memory_notes
+from simvirt.quantities import Bytes, PositiveNumber, PositiveSeconds
 from simvirt.workloads.arrivals import Arrivals, ClosedLoop
 from simvirt.workloads.distributions import Distribution
+from simvirt.workloads.profile import Workload
 
-__all__ = ["Run", "Scenario", "Tenants", "check_scenario", "host_stack", "load_scenario"]
+__all__ = ["Run", "Scenario", "Tenants", "check_scenario", "host_stack", "load_scenario", "scenario_notes"]
 
 
 MOST_TENANTS: Final = 100_000
@@ -53,6 +55,10 @@ class Tenants(_Description):
     """Whether they stand on the whole platform, or on the operating system of the host (its own users)."""
     per_vm: Annotated[int, Field(ge=1)] = 1
     """How many of these tenants share one virtual machine."""
+    llc_bytes: Annotated[Bytes, Field(gt=0)] | None = None
+    """A part of each last-level cache that only this tenant fills, and beyond which it does not; none unless given."""
+    home_node: Annotated[int, Field(ge=0)] | None = None
+    """The NUMA node that its memory is in; where it first runs unless given."""
 
 
 class Run(_Description):
@@ -256,7 +262,21 @@ def _misfits(scenario: Scenario, catalog: Catalog) -> list[str]:
         return list(error.problems)
     groups = enumerate(scenario.tenants)
     problems = [p for i, group in groups for p in _tenant_misfits(f"tenants.{i}", group, stack, catalog, scenario.override)]
-    return [*problems, *_too_much(scenario), *_scheduler_misfits(scenario, catalog)]
+    problems += [*_too_much(scenario), *_scheduler_misfits(scenario, catalog)]
+    return problems or list(memory_misfits(stack.hardware, _workloads(scenario, catalog), fluid=_is_fluid(scenario, catalog)))
+
+
+def scenario_notes(scenario: Scenario, catalog: Catalog) -> list[str]:
+    """What a scenario that can be run leaves out."""
+    return memory_notes(_workloads(scenario, catalog), fluid=_is_fluid(scenario, catalog))
+
+
+def _workloads(scenario: Scenario, catalog: Catalog) -> list[tuple[Tenants, Workload]]:
+    return [(group, catalog.workload(group.workload, scenario.override)) for group in scenario.tenants]
+
+
+def _is_fluid(scenario: Scenario, catalog: Catalog) -> bool:
+    return catalog.scheduling(scenario.scheduler, scenario.override).rules is None
 
 
 def _too_much(scenario: Scenario) -> Iterator[str]:
@@ -292,7 +312,7 @@ def _tenant_misfits(path: str, group: Tenants, stack: Stack, catalog: Catalog, o
     elif workload.requires != ground.provides:
         wanted = f"{group.workload!r} requires {workload.requires} and is offered {ground.provides} by {ground.names[-1]!r}"
         problems.append(f"{path}.workload: {wanted}; choose a platform that provides {workload.requires}")
-    cores = int(stack.hardware.cores.si)
+    cores = stack.hardware.processors
     if group.cap_cores is not None and group.cap_cores > cores:
         problems.append(f"{path}.cap_cores: {group.cap_cores:g} on a machine with {cores} cores; at most {cores}")
     if group.vcpus > cores and any(layer.provides_processors for layer in stack.layers):

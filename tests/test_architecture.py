@@ -15,7 +15,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "simvirt"
 
-LEAVES = "units errors randomness demand evidence quantities engine"
+LEAVES = "units errors randomness demand memory_character evidence quantities engine"
 DATA_MODELS = f"{LEAVES} layers workloads resources faults images cluster metrics"
 MAY_IMPORT = {
     **dict.fromkeys(LEAVES.split(), LEAVES),
@@ -30,8 +30,9 @@ MAY_IMPORT = {
     "profile_reader": DATA_MODELS,
     "scheduler_reader": f"{DATA_MODELS} profile_reader",
     "catalog": f"{DATA_MODELS} profile_reader scheduler_reader",
-    "scenario": f"{DATA_MODELS} catalog",
-    "simulation": f"{DATA_MODELS} catalog scenario",
+    "memory_contention": DATA_MODELS,
+    "scenario": f"{DATA_MODELS} catalog memory_contention",
+    "simulation": f"{DATA_MODELS} catalog memory_contention scenario",
     "analysis": f"{LEAVES} metrics",
     "experiment": f"{DATA_MODELS} catalog scenario simulation analysis",
     "reports": f"{LEAVES} metrics analysis",

@@ -18,6 +18,7 @@ from simvirt.resources.nic import Nic
 from simvirt.scenario import Scenario, Tenants, check_scenario, host_stack
 from simvirt.simulation.binding import BoundPath, Host, bind
 from simvirt.simulation.instances import InstanceTree, TenantShare
+from simvirt.simulation.memory import share_memory
 from simvirt.simulation.outcome import InstanceAccount, RunOutcome
 from simvirt.simulation.tenant import Finished, Tenant
 from simvirt.workloads.profile import RequestClass, Workload
@@ -42,8 +43,10 @@ class Simulation:
         self._stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides())
         self.engine = Engine()
         schedulings = [catalog.scheduling(name, scenario.override) for name in scenario.schedulers]
-        scheduler = make_scheduler(self.engine, int(self._stack.hardware.cores.si), *schedulings)
-        self.host = _host(self.engine, self._stack.hardware, scheduler)
+        scheduler = make_scheduler(self.engine, self._stack.hardware.processors, *schedulings)
+        workloads = [catalog.workload(group.workload, scenario.override) for group in scenario.tenants]
+        self._memory = share_memory(scheduler, self._stack.hardware, scenario.tenants, workloads)
+        self.host = _host(self.engine, self._stack.hardware, scheduler, contends=self._memory is not None)
         shared_level = 1 + platform.layers.index(platform.shared)
         self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, shared_level)
         self._streams = Streams(scenario.run.seed, replication)
@@ -88,6 +91,8 @@ class Simulation:
         branch = self.tree.branch(stack, name, vm, share)
         threads = workload.threads if group.threads is None else group.threads or inf
         workers = self.tree.workers(branch, name, threads, share)
+        if self._memory is not None:
+            self._memory.owned(workers.group, group, workload)
 
         def bind_class(request_class: RequestClass, finished: Finished, *, awaited: bool) -> BoundPath:
             return bind(plan_path(stack, request_class.demand), self.host, self.tree, branch, workers, finished, awaited=awaited)
@@ -114,7 +119,7 @@ class Simulation:
         return sorted(found, key=lambda account: account.name)
 
 
-def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler) -> Host:
+def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler, *, contends: bool) -> Host:
     idle = machine.idle
     states = [
         (0.0, idle.shallow_exit_s.si),
@@ -128,6 +133,7 @@ def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler) -> Ho
         disk=Disk(engine, int(machine.disk.channels.si)),
         disk_bus=Disk(engine, 1),
         ladder=IdleLadder(states),
+        contends=contends,
     )
 
 
