@@ -74,7 +74,7 @@ def _share(claim: Claim, factor: float) -> float:
     """The s for which s = factor * access rate * miss_ratio(s): the left side grows with s, the right side does not."""
     character = claim.character
     rate = character.accesses_per_s * claim.threads * factor
-    low, high = 0.0, character.working_set_bytes
+    low, high = 0.0, min(character.working_set_bytes, rate)  # no more than if every access missed
     if rate * character.miss_ratio(high) >= high:
         return high
     for _ in range(_STEPS):
