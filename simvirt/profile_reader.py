@@ -20,6 +20,7 @@ from simvirt.demand import Compute, Demand, Interface, Operation, OsOperation, R
 from simvirt.errors import CatalogError, UnitError, nearest
 from simvirt.evidence import Choice, Cost, Grade, Reference, dimension_of_field, dimension_of_unit, in_unit
 from simvirt.layers.contract import AbstractLayer
+from simvirt.memory_character import MemoryCharacter
 from simvirt.workloads.distributions import Distribution
 from simvirt.workloads.profile import RequestClass, Workload
 
@@ -219,7 +220,8 @@ _WORKLOAD_KEYS: Final = ("summary", "requires", "threads", "factor", "factor_evi
 def build_workload(name: str, table: dict[str, Any], references: Mapping[str, Reference]) -> Workload:
     path = f"workloads/{name}"
     problems = [f"{path}.{key}: missing" for key in _WORKLOAD_KEYS if key not in table]
-    problems += [f"{path}.{key}: not a part of a workload; {nearest(key, _WORKLOAD_KEYS)}" for key in table if key not in _WORKLOAD_KEYS]
+    known = (*_WORKLOAD_KEYS, "memory")
+    problems += [f"{path}.{key}: not a part of a workload; {nearest(key, known)}" for key in table if key not in known]
     if not isinstance(table.get("summary", ""), str):
         problems.append(f"{path}.summary: {table['summary']!r} is not text; put it in quotes")
     if not isinstance(table.get("factor_evidence", {}), Mapping):
@@ -230,6 +232,7 @@ def build_workload(name: str, table: dict[str, Any], references: Mapping[str, Re
         raise CatalogError(problems)
     _check_factor_evidence(table["factor_evidence"], f"{path}.factor_evidence", references, problems)
     requests = [_build_request(entry, f"{path}.request[{i}]", references, problems) for i, entry in enumerate(table["request"])]
+    memory, memory_evidence = _build_character(table["memory"], f"{path}.memory", references, problems) if "memory" in table else (None, ())
     factor = _build_factor(table["factor"], f"{path}.factor", problems)
     interface = _build_plain(table["requires"], Interface, f"{path}.requires", problems)
     threads = table["threads"]
@@ -247,7 +250,30 @@ def build_workload(name: str, table: dict[str, Any], references: Mapping[str, Re
         threads=threads or inf,
         factor=factor,
         requests=tuple(r for r in requests if r is not None),
+        memory=memory,
+        memory_evidence=memory_evidence,
     )
+
+
+def _build_character(
+    table: Any, path: str, references: Mapping[str, Reference], problems: Problems
+) -> tuple[MemoryCharacter | None, tuple[tuple[str, Cost], ...]]:
+    """How a workload uses caches and memory: every number of it with evidence."""
+    names = [f.name for f in fields(MemoryCharacter)]
+    if not isinstance(table, Mapping):
+        problems.append(f"{path}: {table!r}; must be a table of numbers with evidence, such as [memory.{names[0]}]")
+        return None, ()
+    before = len(problems)
+    problems += [f"{path}.{key}: not a part of it; {nearest(key, names)}" for key in table if key not in names]
+    costs = [(n, build_cost(table.get(n), n, f"{path}.{n}", references, problems)) for n in names]
+    found = tuple((n, cost) for n, cost in costs if cost is not None)
+    if len(problems) > before:
+        return None, ()
+    try:
+        return MemoryCharacter(**{n: cost.si for n, cost in found}), found
+    except ValueError as error:
+        problems += [f"{path}.{problem}" for problem in error.args]
+        return None, ()
 
 
 def _are_tables(entry: Any) -> bool:
@@ -350,6 +376,8 @@ def override_amounts(table: dict[str, Any], name: str, overrides: Mapping[str, f
         for field, entry in operation.items()
         if isinstance(entry, dict)
     }
+    if isinstance(character := table.get("memory"), dict):
+        places |= {f"{name}.memory.{field}": entry for field, entry in character.items() if isinstance(entry, dict)}
     override_entries(places, overrides)
     return table
 

@@ -17,14 +17,16 @@ from simvirt.catalog import Catalog, Overrides
 from simvirt.cpu_limits import CpuLimits, CpuMax, limit_misfits, too_many
 from simvirt.errors import CatalogError, ScenarioError, StackError, nearest
 from simvirt.layers.stack import Stack
-from simvirt.quantities import PositiveNumber, PositiveSeconds
+from simvirt.memory_contention import memory_misfits, memory_notes
+from simvirt.quantities import Bytes, PositiveNumber, PositiveSeconds
 from simvirt.resources.cpu.scheduling import Scheduling
 from simvirt.scheduler_choice import PLATFORM, schedulers_on
 from simvirt.tenant_place import place_of
 from simvirt.workloads.arrivals import Arrivals, ClosedLoop
 from simvirt.workloads.distributions import Distribution
+from simvirt.workloads.profile import Workload
 
-__all__ = ["Run", "Scenario", "Tenants", "check_scenario", "host_stack", "load_scenario"]
+__all__ = ["Run", "Scenario", "Tenants", "check_scenario", "host_stack", "load_scenario", "scenario_notes"]
 
 
 MOST_REPLICATIONS: Final = 10_000
@@ -49,6 +51,10 @@ class Tenants(CpuLimits):
     """Worker threads of the application; as in the workload unless given, 0 for one per request."""
     on: Literal["platform", "host"] = "platform"
     """Whether they stand on the whole platform, or on the operating system of the host (its own users)."""
+    llc_bytes: Annotated[Bytes, Field(gt=0)] | None = None
+    """A part of each last-level cache that only this tenant fills, and beyond which it does not; none unless given."""
+    home_node: Annotated[int, Field(ge=0)] | None = None
+    """The NUMA node that its memory is in; where it first runs unless given."""
 
 
 class Run(_Description):
@@ -248,7 +254,25 @@ def _misfits(scenario: Scenario, catalog: Catalog) -> list[str]:
         return list(error.problems)
     groups = enumerate(scenario.tenants)
     problems = [p for i, group in groups for p in _tenant_misfits(f"tenants.{i}", group, stack, catalog, scenario.override)]
-    return [*problems, *_too_much(scenario), *_scheduler_misfits(scenario, catalog, stack)]
+    problems += [*_too_much(scenario), *_scheduler_misfits(scenario, catalog, stack)]
+    if problems:
+        return problems
+    return list(memory_misfits(stack.hardware, _workloads(scenario, catalog), fluid=_is_fluid(scenario, catalog, stack)))
+
+
+def scenario_notes(scenario: Scenario, catalog: Catalog) -> list[str]:
+    """What a scenario that can be run leaves out."""
+    stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides(catalog))
+    return memory_notes(_workloads(scenario, catalog), fluid=_is_fluid(scenario, catalog, stack))
+
+
+def _workloads(scenario: Scenario, catalog: Catalog) -> list[tuple[Tenants, Workload]]:
+    return [(group, catalog.workload(group.workload, scenario.override)) for group in scenario.tenants]
+
+
+def _is_fluid(scenario: Scenario, catalog: Catalog, stack: Stack) -> bool:
+    machine = next(iter(scenario.schedulers_on(stack).values()))
+    return catalog.scheduling(machine, scenario.override).rules is None
 
 
 def _too_much(scenario: Scenario) -> Iterator[str]:
@@ -293,7 +317,7 @@ def _odd_ticks(scenario: Scenario, used: Iterable[Scheduling]) -> Iterator[str]:
 
 def _limit_misfits(scenario: Scenario, catalog: Catalog, stack: Stack, by_kernel: Mapping[str, Scheduling]) -> Iterator[str]:
     platform = catalog.platform(scenario.platform)
-    cores = int(stack.hardware.cores.si)
+    cores = stack.hardware.processors
     for i, group in enumerate(scenario.tenants):
         ground = stack if group.on == "platform" else host_stack(stack)
         if ground is not None:  # else told already
@@ -314,7 +338,7 @@ def _tenant_misfits(path: str, group: Tenants, stack: Stack, catalog: Catalog, o
     elif workload.requires != ground.provides:
         wanted = f"{group.workload!r} requires {workload.requires} and is offered {ground.provides} by {ground.names[-1]!r}"
         problems.append(f"{path}.workload: {wanted}; choose a platform that provides {workload.requires}")
-    cores = int(stack.hardware.cores.si)
+    cores = stack.hardware.processors
     if group.cap_cores is not None and group.cap_cores > cores:
         problems.append(f"{path}.cap_cores: {group.cap_cores:g} on a machine with {cores} cores; at most {cores}")
     if group.vcpus > cores and any(layer.provides_processors for layer in stack.layers):

@@ -42,7 +42,8 @@ NEUTRAL = {
     "integer_factor": 1.0, "float_factor": 1.0, "cores": 1.0, "sockets": 1.0, "clock_hz": 1e9, "core_speed": 1.0, "memory_bytes": 1e12,
     "bandwidth_bytes_per_s": 1e30, "read_bytes_per_s": 1e30, "write_bytes_per_s": 1e30, "frame_payload_bytes": 1448.0,
     "packet_rate_per_s": 1e30, "channels": 1.0, "receive_queues": 1.0, "service_vcpus": 1.0, "cpu_weight": 1.0,
-    "medium_residency_s": 1e9, "deep_residency_s": 2e9,
+    "medium_residency_s": 1e9, "deep_residency_s": 2e9, "threads_per_core": 1.0, "llc_bytes": 1e7, "memory_latency_s": 1e-7,
+    "queueing": 0.2, "memory_bytes_per_s": 2e10, "sibling_speed": 1.0, "remote_latency": 1.0,
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "simvirt"
 
-LEAVES = "units errors randomness demand evidence quantities engine"
+LEAVES = "units errors randomness demand memory_character evidence quantities engine"
 DATA_MODELS = f"{LEAVES} layers workloads resources faults images cluster metrics"
 MAY_IMPORT = {
     **dict.fromkeys(LEAVES.split(), LEAVES),
@@ -33,8 +33,9 @@ MAY_IMPORT = {
     "scheduler_choice": f"{LEAVES} layers",
     "tenant_place": f"{LEAVES} layers",
     "cpu_limits": f"{LEAVES} layers resources tenant_place",
-    "scenario": f"{DATA_MODELS} catalog scheduler_choice tenant_place cpu_limits",
-    "simulation": f"{DATA_MODELS} catalog scenario",
+    "memory_contention": DATA_MODELS,
+    "scenario": f"{DATA_MODELS} catalog scheduler_choice tenant_place cpu_limits memory_contention",
+    "simulation": f"{DATA_MODELS} catalog memory_contention scenario",
     "analysis": f"{LEAVES} metrics",
     "experiment": f"{DATA_MODELS} catalog scenario simulation analysis",
     "reports": f"{LEAVES} metrics analysis",

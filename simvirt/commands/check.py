@@ -6,7 +6,7 @@ from pathlib import Path
 
 from simvirt.catalog import Catalog
 from simvirt.commands.numbers import count_text
-from simvirt.scenario import load_scenario
+from simvirt.scenario import load_scenario, scenario_notes
 
 __all__ = ["check"]
 
@@ -16,4 +16,4 @@ def check(catalog: Catalog, path: Path) -> list[str]:
     scenario = load_scenario(path, catalog)
     tenants = sum(group.count for group in scenario.tenants)
     runs = f"{count_text(scenario.run.replications, 'replication')} of {scenario.run.duration_s:g} s"
-    return [f"{path}: ok; {count_text(tenants, 'tenant')} on platform {scenario.platform}, {runs}"]
+    return [f"{path}: ok; {count_text(tenants, 'tenant')} on platform {scenario.platform}, {runs}", *scenario_notes(scenario, catalog)]

@@ -1,4 +1,4 @@
-"""The machine itself: cores, network card, disk."""
+"""The machine itself: cores, sockets with caches and memory, network card, disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from simvirt.demand import BlockRead, BlockWrite, DeviceReceive, DeviceSend, Int
 from simvirt.evidence import Cost
 from simvirt.layers.contract import AbstractLayer, Charge, Host, Lowered, Resource, charges
 
-__all__ = ["Disk", "Hardware", "Idle", "Nic"]
+__all__ = ["Disk", "Hardware", "Idle", "Nic", "Socket"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +60,34 @@ class Idle:
     deep_exit_s: Cost
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Socket:
+    """What the cores of one socket share, and what a core's threads do. A socket is a NUMA node.
+
+    Only programs that say how they use caches and memory contend for them.
+    """
+
+    threads_per_core: Cost
+    """1 or 2 (hyper-threads, each a processor to whoever schedules)."""
+    llc_bytes: Cost
+    """Last-level cache."""
+    llc_hit_s: Cost
+    memory_latency_s: Cost
+    """What a miss of the last-level cache adds, when nobody else uses the memory."""
+    queueing: Cost
+    """Growth of that latency with the utilization u of the bandwidth: times 1 + queueing * u / (1 - u)."""
+    memory_bytes_per_s: Cost
+    """Bandwidth that a socket's memory sustains."""
+    private_bytes: Cost
+    """Second-level cache of a core."""
+    refill_s_per_byte: Cost
+    """Time to bring displaced bytes of a working set back into it, after a switch or a migration."""
+    sibling_speed: Cost
+    """Speed of each of two threads of a core that both compute, relative to one alone."""
+    remote_latency: Cost
+    """Latency of another socket's memory, relative to that of the own."""
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware(AbstractLayer):
@@ -81,9 +109,15 @@ class Hardware(AbstractLayer):
     core_speed: Cost
     """Speed of one core relative to the reference core."""
     memory_bytes: Cost
+    socket: Socket
     idle: Idle
     nic: Nic
     disk: Disk
+
+    @property
+    def processors(self) -> int:
+        """What whoever schedules calls a core: each thread of each core."""
+        return int(self.cores.si) * max(1, int(self.socket.threads_per_core.si))
 
     def lower(self, operation: Operation, host: Host) -> Lowered:
         match operation:

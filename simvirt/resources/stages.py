@@ -79,8 +79,8 @@ class CpuWork:
     """
 
     __slots__ = (
-        "asleep_s", "core_wakes_s", "cores", "factors", "fixed_s", "halts", "ladder", "notified", "notify", "random_s", "runs", "virtual",
-        "wakes",
+        "asleep_s", "core_wakes_s", "cores", "factors", "fixed_s", "halts", "ladder", "memory_stall_s", "notified", "notify", "random_s",
+        "runs", "sibling_stall_s", "virtual", "wakes",
     )  # fmt: skip
 
     def __init__(
@@ -111,6 +111,13 @@ class CpuWork:
         self.notified = 0
         self.halts = [0] * len(self.virtual)
         self.core_wakes_s = 0.0
+        self.memory_stall_s = self.sibling_stall_s = 0.0
+
+    def stalled(self, thread: AbstractThread) -> None:
+        """Count what a thread has just lost to neighbours."""
+        memory_s, sibling_s = thread.take_stalls()
+        self.memory_stall_s += memory_s
+        self.sibling_stall_s += sibling_s
 
     def seconds(self, factor: float, slept_s: float) -> float:
         """How long this run takes on a processor of its own."""
@@ -162,7 +169,8 @@ class CpuWork:
         halted_s = sum(n * wake_s for n, (_, wake_s) in zip(self.halts, self.virtual, strict=True))
         notified_s = self.notified * self.notify[1] if self.notify is not None else 0.0
         always_s = self.runs * self.fixed_s + self.factors * self.random_s
-        return always_s + self.wakes * self.asleep_s + halted_s + notified_s + self.core_wakes_s
+        stalled_s = self.memory_stall_s + self.sibling_stall_s
+        return always_s + self.wakes * self.asleep_s + halted_s + notified_s + self.core_wakes_s + stalled_s
 
 
 @final
@@ -206,11 +214,12 @@ class CallerBurst(AbstractStage):
 
     __slots__ = ("_done", "_engine", "_first", "work")
 
-    def __init__(self, engine: Engine, work: CpuWork, *, first: bool) -> None:
+    def __init__(self, engine: Engine, work: CpuWork, *, first: bool, contends: bool = False) -> None:
+        """`contends`: whether its thread may lose time to neighbours while it has a processor."""
         self._engine = engine
         self._first = first
         self.work = work
-        self._done = self._finished
+        self._done = self._finished_late if contends else self._finished
 
     def enter(self, request: Request) -> None:
         slept_s = request.slept_s if self._first else self._engine._now - request.blocked_at
@@ -219,6 +228,10 @@ class CallerBurst(AbstractStage):
             request.thread.run(seconds, self._done, request)
         else:
             self._finished(request)
+
+    def _finished_late(self, request: Request) -> None:
+        self.work.stalled(request.thread)
+        self._finished(request)
 
     def _finished(self, request: Request) -> None:
         request.blocked_at = now = self._engine._now
@@ -235,12 +248,13 @@ class PoolBurst(AbstractStage):
 
     __slots__ = ("_done", "_engine", "_grant", "pool", "work")
 
-    def __init__(self, engine: Engine, work: CpuWork, pool: ThreadPool) -> None:
+    def __init__(self, engine: Engine, work: CpuWork, pool: ThreadPool, *, contends: bool = False) -> None:
+        """`contends`: whether its threads may lose time to neighbours while they have a processor."""
         self._engine = engine
         self.work = work
         self.pool = pool
         self._grant = self._granted
-        self._done = self._finished
+        self._done = self._finished_late if contends else self._finished
 
     def enter(self, request: Request) -> None:
         sleeping = self.pool.sleeping
@@ -258,6 +272,10 @@ class PoolBurst(AbstractStage):
             thread.run(seconds, self._done, request)
         else:
             self._finished(request)
+
+    def _finished_late(self, request: Request) -> None:
+        self.work.stalled(request.server)
+        self._finished(request)
 
     def _finished(self, request: Request) -> None:
         pool, now = self.pool, self._engine._now

@@ -47,6 +47,8 @@ class Host:
     disk: Disk
     disk_bus: Disk
     ladder: IdleLadder
+    contends: bool = False
+    """Whether threads may lose time to neighbours while they have a processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ class _Binder:
             self._stages.append(Acquire(self._host.engine, self._workers))
             self._wait(APPLICATION, "wait for thread")
         work = self._cpu_work(step, following)
-        self._stages.append(CallerBurst(self._host.engine, work, first=first))
+        self._stages.append(CallerBurst(self._host.engine, work, first=first, contends=self._host.contends))
         self._span(step, work)
         if last:
             self._stages.append(Release(self._workers))
@@ -139,7 +141,7 @@ class _Binder:
     def burst(self, step: Step, following: Step | None, pool: ThreadPool, wait: tuple[str, str]) -> None:
         """Append a burst on a thread of a pool."""
         work = self._cpu_work(step, following)
-        self._stages.append(PoolBurst(self._host.engine, work, pool))
+        self._stages.append(PoolBurst(self._host.engine, work, pool, contends=self._host.contends))
         self._wait(*wait)
         self._span(step, work)
 

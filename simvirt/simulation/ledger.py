@@ -60,6 +60,8 @@ class Span:
             for part in amounts.parts:
                 yield part.layer, part.cause, part.amount * times / runs
         yield hardware, "core_wake", self.cpu.core_wakes_s / runs
+        yield hardware, "cache and memory contention", self.cpu.memory_stall_s / runs
+        yield hardware, "hyper-thread contention", self.cpu.sibling_stall_s / runs
 
 
 class Ledger:

@@ -20,6 +20,7 @@ from simvirt.scenario import Scenario, Tenants, check_scenario, host_stack
 from simvirt.simulation.binding import BoundPath, Host, bind
 from simvirt.simulation.counters import counted, decisions_of
 from simvirt.simulation.instances import InstanceTree, TenantShare
+from simvirt.simulation.memory import share_memory
 from simvirt.simulation.outcome import InstanceAccount, RunOutcome
 from simvirt.simulation.tenant import Finished, Tenant
 from simvirt.workloads.profile import RequestClass, Workload
@@ -45,8 +46,10 @@ class Simulation:
         self.engine = Engine()
         names = scenario.schedulers_on(self._stack)
         by_kernel = {kernel: catalog.scheduling(name, scenario.override) for kernel, name in names.items()}
-        scheduler = make_scheduler(self.engine, int(self._stack.hardware.cores.si), by_kernel)
-        self.host = _host(self.engine, self._stack.hardware, scheduler)
+        scheduler = make_scheduler(self.engine, self._stack.hardware.processors, by_kernel)
+        workloads = [catalog.workload(group.workload, scenario.override) for group in scenario.tenants]
+        self._memory = share_memory(scheduler, self._stack.hardware, scenario.tenants, workloads)
+        self.host = _host(self.engine, self._stack.hardware, scheduler, contends=self._memory is not None)
         shared_level = 1 + platform.layers.index(platform.shared)
         self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, shared_level)
         self._streams = Streams(scenario.run.seed, replication)
@@ -99,6 +102,8 @@ class Simulation:
         threads = workload.threads if group.threads is None else group.threads or inf
         workers = self.tree.workers(branch, name, threads, share)
         self._processes[workers.group] = f"processes of {name}"
+        if self._memory is not None:
+            self._memory.owned(workers.group, group, workload)
 
         def bind_class(request_class: RequestClass, finished: Finished, *, awaited: bool) -> BoundPath:
             return bind(plan_path(stack, request_class.demand), self.host, self.tree, branch, workers, finished, awaited=awaited)
@@ -130,7 +135,7 @@ class Simulation:
         return InstanceAccount(name=name, **times, counters=counted(group, window_s))
 
 
-def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler) -> Host:
+def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler, *, contends: bool) -> Host:
     idle = machine.idle
     states = [
         (0.0, idle.shallow_exit_s.si),
@@ -144,6 +149,7 @@ def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler) -> Ho
         disk=Disk(engine, int(machine.disk.channels.si)),
         disk_bus=Disk(engine, 1),
         ladder=IdleLadder(states),
+        contends=contends,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from simvirt.demand import Demand, Interface
 from simvirt.evidence import Cost
+from simvirt.memory_character import MemoryCharacter
 from simvirt.workloads.distributions import Distribution
 
 __all__ = ["RequestClass", "Workload"]
@@ -39,9 +40,14 @@ class Workload:
     """Worker threads; infinity for one per request."""
     factor: Distribution
     requests: tuple[RequestClass, ...]
+    memory: MemoryCharacter | None = None
+    """How its threads use caches and memory; None if that is not known: then nothing contends with them there."""
+    memory_evidence: tuple[tuple[str, Cost], ...] = ()
+    """Each number of the character."""
 
     @property
     def evidence(self) -> Iterator[tuple[str, Cost]]:
+        yield from ((f"memory.{name}", cost) for name, cost in self.memory_evidence)
         for request in self.requests:
             yield from ((f"{request.name}.{path}", cost) for path, cost in request.evidence)
 

@@ -98,6 +98,12 @@ class AbstractThread(ABC):
         `done` may call `run` again at once, on this thread or on others.
         """
 
+    def take_stalls(self) -> tuple[float, float]:
+        """CPU time that it has had and not made use of since this was asked last: lost by contention for caches and memory, and to the
+        other thread of its core. Nothing, where neither is modelled.
+        """
+        return 0.0, 0.0
+
 
 class AbstractGroup(ABC):
     """What one level schedules as one: it holds threads and further groups."""

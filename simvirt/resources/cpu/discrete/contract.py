@@ -234,6 +234,14 @@ class AbstractProcessor(ABC):
         """Find out when the run queue has to be looked at again."""
 
     @abstractmethod
+    def physical(self) -> int:
+        """Index of the physical processor that it runs on at present, or ran on last."""
+
+    @abstractmethod
+    def retime(self, now: float) -> None:
+        """The burst of the current task, a thread, ends at another time."""
+
+    @abstractmethod
     def settle(self, now: float) -> None:
         """Deal with what was requested outside the present event."""
 

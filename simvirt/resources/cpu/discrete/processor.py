@@ -272,6 +272,19 @@ class Processor(AbstractProcessor):
         else:
             self.wakeup.cancel()
 
+    def physical(self) -> int:
+        if self.task is None:
+            return self.index
+        assert self.task.processor is not None
+        return self.task.processor.physical()
+
+    def retime(self, now: float) -> None:
+        current = self.current
+        if self.backed and isinstance(current, DiscreteThread):
+            due = current.ends if current.ends < self.check_due else self.check_due
+            if due < inf:
+                self.wakeup.at(due if due > now else now)
+
     def settle(self, now: float) -> None:
         self.domain.agenda.settle(now)
 

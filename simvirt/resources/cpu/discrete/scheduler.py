@@ -21,6 +21,8 @@ from simvirt.resources.cpu.discrete.gang import Gang
 from simvirt.resources.cpu.discrete.interrupts import InterruptHandler
 from simvirt.resources.cpu.discrete.limit import Limit
 from simvirt.resources.cpu.discrete.tasks import DiscreteThread, VirtualProcessor
+from simvirt.resources.memory_system.system import MemorySystem, Owner
+from simvirt.resources.memory_system.topology import Topology
 
 __all__ = ["Counters", "DiscreteGroup", "DiscreteScheduler", "ProcessorTimes", "RulesFor"]
 
@@ -52,7 +54,9 @@ class ProcessorTimes:
     busy_s: float
     idle_s: float
     overhead_s: float
-    """Switches and ticks."""
+    """Switches, refilling private caches, and ticks."""
+    stalled_s: float = 0.0
+    """The part of `busy_s` in which nothing was done: lost to neighbours, by contention for caches, memory and cores."""
 
 
 class _Branch(AbstractGroup):
@@ -60,7 +64,7 @@ class _Branch(AbstractGroup):
 
     __slots__ = (
         "_affinity", "_children", "_control", "_domain", "_flat", "_limit", "_limited", "_parent", "_scheduler", "_threads", "_vcpus",
-        "_weight", "name", "share",
+        "_weight", "name", "owner", "share",
     )  # fmt: skip
 
     def __init__(
@@ -92,6 +96,8 @@ class _Branch(AbstractGroup):
         self._children: list[DiscreteGroup] = []
         self._threads: list[DiscreteThread] = []
         self._vcpus: list[VirtualProcessor] = []
+        self.owner: Owner | None = None
+        """The program that the threads made from now on belong to, as the memory system knows it."""
 
     def group(self, name: str, share: Share) -> DiscreteGroup:
         if not 0.0 < share.weight < inf or not share.cap_cores > 0.0 or not share.processors > 0.0:
@@ -132,6 +138,9 @@ class _Branch(AbstractGroup):
         kind = InterruptHandler if self.share.interrupt else DiscreteThread
         thread = kind(name, self._domain, self._control, self._weight, tied, self._limit)
         self._threads.append(thread)
+        memory = self._scheduler.memory
+        if memory is not None and (owner := self.owner or self._scheduler.nobody) is not None:
+            thread.seat = memory.seat(owner, thread)
         return thread
 
     def _affinity_of(self, name: str, share: Share) -> frozenset[int] | None:
@@ -239,6 +248,7 @@ class _Branch(AbstractGroup):
         for thread in self._threads:
             thread.bring(now)
             thread.busy_s = thread.overhead_s = thread.runnable_s = 0.0
+            thread.stalled_s = 0.0
         for task in (*self._threads, *self._vcpus):
             task.restart(now)
         if self._limited:
@@ -270,7 +280,7 @@ class DiscreteGroup(_Branch):
 class DiscreteScheduler(_Branch, AbstractScheduler):
     """The cores of one machine, shared by rules. Virtual machines follow the same ones inside, unless `rules_for` says otherwise."""
 
-    __slots__ = ("_decided", "cores", "engine", "rules_for")
+    __slots__ = ("_decided", "cores", "engine", "memory", "nobody", "rules_for")
 
     def __init__(self, engine: Engine, cores: int, rules: AbstractRules, rules_for: RulesFor | None = None) -> None:
         if cores < 1:
@@ -278,9 +288,21 @@ class DiscreteScheduler(_Branch, AbstractScheduler):
         self.cores = cores
         self.engine = engine
         self._decided = 0
+        self.memory: MemorySystem | None = None
+        self.nobody: Owner | None = None
+        """Of threads that compute only, where they share cores with others."""
         self.rules_for: RulesFor = rules_for if rules_for is not None else lambda _name, _share: rules
         domain = Domain(engine, Agenda(), rules, [None] * cores, 1.0)
         super().__init__("root", Share(processors=cores), self, None, domain, domain.group, Limit(cores, None, engine.now))
+
+    def share_memory(self, topology: Topology, partitioned_bytes: float = 0.0) -> MemorySystem:
+        """Let threads made from now on share caches, memory and cores, as far as the groups that they are in have an owner."""
+        if topology.processors != self.cores:
+            raise ValueError(f"{topology.processors} processors in cores and sockets, {self.cores} to schedule; must be the same")
+        memory = self.memory = MemorySystem(self.engine, topology, self._domain.agenda, partitioned_bytes=partitioned_bytes)
+        if topology.threads_per_core > 1:
+            self.nobody = memory.owner(None)
+        return memory
 
     @property
     def now(self) -> float:
@@ -297,6 +319,7 @@ class DiscreteScheduler(_Branch, AbstractScheduler):
             busy_s=sum(thread.busy_s for thread in threads),
             idle_s=sum(processor.idled_s(now) for processor in self._domain.processors),
             overhead_s=sum(thread.overhead_s for thread in threads),
+            stalled_s=sum(thread.stalled_s for thread in threads),
         )
 
     def decisions(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, final
 from simvirt.resources.cpu.contract import AbstractThread, Done
 from simvirt.resources.cpu.discrete.contract import AbstractDomain, AbstractProcessor, ControlGroup, Task
 from simvirt.resources.cpu.discrete.limit import Limit
+from simvirt.resources.memory_system.system import Seat
 
 __all__ = ["DiscreteThread", "Siblings", "VirtualProcessor"]
 
@@ -22,7 +23,8 @@ class DiscreteThread(Task, AbstractThread):
     """A thread: it makes progress from `since` on while it runs, and its burst is over at `ends`."""
 
     __slots__ = (
-        "argument", "began", "busy_s", "domain", "done", "ends", "left_s", "limit", "overhead_s", "runnable_s", "running", "since", "woke",
+        "argument", "began", "busy_s", "domain", "done", "ends", "left_s", "limit", "overhead_s", "runnable_s", "running", "seat",
+        "since", "speed", "stalled_s", "stalls", "woke",
     )  # fmt: skip
 
     def __init__(
@@ -38,8 +40,14 @@ class DiscreteThread(Task, AbstractThread):
         self.began = self.since = 0.0
         """When it got the processor, and from when on it makes progress."""
         self.ends = inf
+        self.speed = domain.speed
+        """Progress per second on a physical core: less than what ticks leave while it contends for caches and memory."""
+        self.seat: Seat | None = None
+        """What it is to the memory system; None if it shares nothing but processors."""
+        self.stalls = [0.0, 0.0]
+        """CPU time lost since `take_stalls`: to caches and memory, to the other thread of its core."""
         self.woke = 0.0
-        self.busy_s = self.overhead_s = self.runnable_s = 0.0
+        self.busy_s = self.overhead_s = self.runnable_s = self.stalled_s = 0.0
 
     def run(self, cpu_s: float, done: Done, argument: Any) -> None:
         if not 0.0 < cpu_s < inf:
@@ -65,8 +73,11 @@ class DiscreteThread(Task, AbstractThread):
         if not self.running:
             self.running = True
             self.began = now
+            if self.seat is not None:
+                assert self.processor is not None
+                begin += self.seat.start(self.processor.physical(), now)
             self.since = begin
-            self.ends = begin + self.left_s / self.domain.speed
+            self.ends = begin + self.left_s / self.speed
 
     def begins(self) -> float:
         return self.since
@@ -76,6 +87,22 @@ class DiscreteThread(Task, AbstractThread):
             self.bring(now)
             self.running = False
             self.ends = inf
+            if self.seat is not None:
+                self.seat.stop(now)
+
+    def pace(self, factor: float, now: float) -> None:
+        """Make progress at another speed from now on."""
+        self.bring(now)
+        self.speed = self.domain.speed * factor
+        if self.running:
+            self.ends = (self.since if self.since > now else now) + self.left_s / self.speed
+            assert self.processor is not None
+            self.processor.retime(now)
+
+    def take_stalls(self) -> tuple[float, float]:
+        memory_s, sibling_s = self.stalls
+        self.stalls[0] = self.stalls[1] = 0.0
+        return memory_s, sibling_s
 
     def finish(self, now: float) -> bool:
         """The burst is over: tell the caller. Whether the next one has been started at once."""
@@ -100,15 +127,27 @@ class DiscreteThread(Task, AbstractThread):
             done_s = self.left_s
             self.left_s = 0.0
         elif now > self.since:
-            done_s = (now - self.since) * self.domain.speed
+            done_s = (now - self.since) * self.speed
             self.left_s -= done_s
         else:
             done_s = 0.0
+        if self.speed != self.domain.speed and now > self.since:
+            done_s += self._stalled(done_s, now)
         self.busy_s += done_s
         self.overhead_s += now - self.began - done_s
         self.began = now
         if now > self.since:
             self.since = now
+
+    def _stalled(self, done_s: float, now: float) -> float:
+        """CPU time since it was last looked at in which nothing was done: it held the processor, and waited."""
+        assert self.seat is not None
+        stalled_s = max(0.0, (now - self.since) * self.domain.speed - done_s)
+        sibling_s = stalled_s * self.seat.sibling
+        self.stalls[0] += stalled_s - sibling_s
+        self.stalls[1] += sibling_s
+        self.stalled_s += stalled_s
+        return stalled_s
 
     def sleep(self, now: float) -> None:
         """Account for having been runnable."""
