@@ -9,16 +9,16 @@ from simvirt.engine import Engine
 from simvirt.layers.hardware import Hardware
 from simvirt.layers.path import plan_path
 from simvirt.layers.stack import Stack
-from simvirt.randomness import Streams
+from simvirt.randomness import Streams, uniforms
 from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler
 from simvirt.resources.cpu.idle import IdleLadder
 from simvirt.resources.cpu.scheduling import make_scheduler
-from simvirt.resources.disk import Disk
 from simvirt.resources.nic import Nic
 from simvirt.scenario import Scenario, Tenants, check_scenario, host_stack
 from simvirt.simulation.binding import BoundPath, Host, bind
 from simvirt.simulation.instances import InstanceTree, TenantShare
 from simvirt.simulation.outcome import InstanceAccount, RunOutcome
+from simvirt.simulation.storage import DiskOfHost, Kernels, TenantStorage, make_disks, with_page_cache
 from simvirt.simulation.tenant import Finished, Tenant
 from simvirt.workloads.profile import RequestClass, Workload
 
@@ -43,10 +43,13 @@ class Simulation:
         self.engine = Engine()
         schedulings = [catalog.scheduling(name, scenario.override) for name in scenario.schedulers]
         scheduler = make_scheduler(self.engine, int(self._stack.hardware.cores.si), *schedulings)
-        self.host = _host(self.engine, self._stack.hardware, scheduler)
+        self._streams = Streams(scenario.run.seed, replication)
+        turns = uniforms(self._streams.stream("disk/turns"))
+        disks = make_disks(self.engine, self._stack.hardware, fair=any(group.io_weight for group in scenario.tenants), turns=turns)
+        self.host = _host(self.engine, self._stack.hardware, scheduler, disks)
+        self._kernels = Kernels(self.engine, self._stack.hardware)
         shared_level = 1 + platform.layers.index(platform.shared)
         self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, shared_level)
-        self._streams = Streams(scenario.run.seed, replication)
         self.tenants = [tenant for group in scenario.tenants for tenant in self._tenants(group)]
 
     def run(self) -> RunOutcome:
@@ -79,6 +82,7 @@ class Simulation:
         workload = self._catalog.workload(group.workload, self._scenario.override)
         stack = self._stack if group.on == "platform" else host_stack(self._stack)
         assert stack is not None
+        workload = with_page_cache(workload, group, stack)
         return [self._tenant(group, i, workload, stack) for i in range(group.count)]
 
     def _tenant(self, group: Tenants, index: int, workload: Workload, stack: Stack) -> Tenant:
@@ -88,11 +92,13 @@ class Simulation:
         branch = self.tree.branch(stack, name, vm, share)
         threads = workload.threads if group.threads is None else group.threads or inf
         workers = self.tree.workers(branch, name, threads, share)
+        storage = TenantStorage(self.engine, name, group, self.host.disk, self.host.disk_bus, self._kernels)
 
         def bind_class(request_class: RequestClass, finished: Finished, *, awaited: bool) -> BoundPath:
-            return bind(plan_path(stack, request_class.demand), self.host, self.tree, branch, workers, finished, awaited=awaited)
+            path, holds = plan_path(stack, request_class.demand), request_class.waits_for_disk
+            return bind(path, self.host, self.tree, branch, workers, finished, storage=storage, awaited=awaited, holds_thread=holds)
 
-        return Tenant(name, group, workload, self.engine, self._streams, bind_class)
+        return Tenant(name, group, workload, self.engine, self._streams, bind_class, storage.work)
 
     def _restart(self) -> None:
         self.host.scheduler.restart()
@@ -114,7 +120,7 @@ class Simulation:
         return sorted(found, key=lambda account: account.name)
 
 
-def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler) -> Host:
+def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler, disks: tuple[DiskOfHost, DiskOfHost]) -> Host:
     idle = machine.idle
     states = [
         (0.0, idle.shallow_exit_s.si),
@@ -125,8 +131,8 @@ def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler) -> Ho
         engine=engine,
         scheduler=scheduler,
         nic=Nic(engine, machine.nic.bandwidth_bytes_per_s.si, machine.nic.packet_rate_per_s.si),
-        disk=Disk(engine, int(machine.disk.channels.si)),
-        disk_bus=Disk(engine, 1),
+        disk=disks[0],
+        disk_bus=disks[1],
         ladder=IdleLadder(states),
     )
 
