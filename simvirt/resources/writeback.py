@@ -89,6 +89,7 @@ class Writeback:
         """Take bytes into the page cache; call `done(argument)` when they are in it. Whether that was at once."""
         if self._throttled or not self._fits(size_bytes):
             self._throttled.append((owner, size_bytes, self._engine._now, done, argument))
+            self._write_back()
             return False
         self._take(owner, size_bytes)
         self._write_back()
