@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count, cycle, repeat
+from itertools import count, cycle, pairwise, repeat
 from math import sqrt
 from typing import Any
 
@@ -25,8 +25,8 @@ from simvirt.workloads.sources import OpenSource
 def test_fair_queue_by_hand() -> None:
     """One channel, service 1 s each; flow a has weight 2, b weight 1; a1 a2 a3 b1 b2 come together at 0.
 
-    Tags (start, finish): a1 0, 0.5; a2 0.5, 1; a3 1, 1.5; b1 0, 1; b2 1, 2. a1 is dispatched when it comes. Then the smallest start tag,
-    among equals who came first: b1 (0), a2 (0.5), a3 (1), b2 (1). Completions at 1, 2, 3, 4, 5.
+    Tags (start, finish): a1 0, 0.5; a2 0.5, 1; a3 1, 1.5; b1 0, 1; b2 1, 2. a1 is dispatched when it comes. Then the smallest start
+    tag, among equals who came first: b1 (0), a2 (0.5), a3 (1), b2 (1). Completions at 1, 2, 3, 4, 5.
     """
     engine = Engine()
     disk, log = SharedDisk(engine, 1, fair=True), Log(engine)
@@ -82,7 +82,8 @@ def test_shares_follow_weights(flows: list[tuple[float, float, int]], channels: 
     engine.run(until=5.0)
     assert disk.utilization == pytest.approx(1.0, abs=1e-9)
     assert sum(flow.served_s for flow in disk.flows) == pytest.approx(5.0 * channels, abs=0.02 * channels)
-    normalized = [(flow.served_s / weight, (channels + 1) * service_s / weight) for flow, (weight, service_s, _) in zip(disk.flows, flows, strict=True)]
+    asked = zip(disk.flows, flows, strict=True)
+    normalized = [(flow.served_s / weight, (channels + 1) * service_s / weight) for flow, (weight, service_s, _) in asked]
     for mine, my_slack in normalized:
         for other, slack in normalized:
             assert abs(mine - other) <= my_slack + slack + 1e-9
@@ -252,7 +253,7 @@ def test_a_limit_is_never_passed(gaps: list[float], rate: float) -> None:
     engine.run(until=now + len(gaps) / rate + 1.0)
     times = [time for _, time in log.left]
     assert [who for who, _ in log.left] == list(range(len(gaps)))
-    assert all(b - a >= 1 / rate - 1e-9 for a, b in zip(times, times[1:], strict=False))
+    assert all(b - a >= 1 / rate - 1e-9 for a, b in pairwise(times))
     free = 0.0
     for arrival, time in zip(arrivals, times, strict=True):
         assert time == pytest.approx(max(arrival, free), abs=1e-9)

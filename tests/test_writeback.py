@@ -48,8 +48,7 @@ def test_throttling_by_hand() -> None:
     0.2  neighbour writes 5: 45 > 40, it waits.
     0.3  neighbour writes 1: 41 > 40, and others are before it: it waits.
     1.0  10 written: dirty 30; 30 + 5 = 35 fits, 35 + 1 = 36 fits: both go on. 36 > 20: the next 10.
-    2.0  dirty 26 > 20: owners in turn: the hog gave way after its first request, so ... its second went at 1.0, and the neighbour's turn is
-         now: it has 6, less than a whole request of 10, so one of the least, 1 B, until 2.1.
+    2.0  dirty 26 > 20, and the neighbour's turn: it has 6, less than a whole request of 10, so one of the least, 1 B, until 2.1.
     2.1  dirty 25 > 20: the hog's 10 until 3.1. 3.1: dirty 15: nothing more.
     """
     kernel = Kernel(20.0, 40.0)
@@ -71,8 +70,7 @@ def test_throttling_by_hand() -> None:
 def test_sync_by_hand() -> None:
     """Background 100 B: nothing is written until somebody syncs. a has 13 B, b has 20 B; a syncs at 1: 10 + 1 + 1 + 1 B, done at 2.3.
 
-    b's pages stay. What a writes at 1.5 is not waited for, but goes along, as its turn lasts while it is waited for: only what was dirty at 1
-    counts. A sync of b at 3 takes 2 s more; a sync with nothing dirty returns at once.
+    b's pages stay. A sync of b at 3 takes 2 s more; a sync with nothing dirty returns at once.
     """
     kernel = Kernel(100.0, 200.0)
     a, b = kernel.owner("a"), kernel.owner("b")
