@@ -92,7 +92,8 @@ def test_a_blocking_backend_serves_one_at_a_time(service: BlockService, expected
 
 
 def test_a_blocking_backend_of_each_machine_blocks_that_machine_alone() -> None:
-    layers = (disk(), hypervisor({"block.submit_s": 1e-6, "block.complete_s": 1e-6}, block_service=BlockService.BLOCKING), system(name="guest"))
+    given = {"block.submit_s": 1e-6, "block.complete_s": 1e-6}
+    layers = (disk(), hypervisor(given, block_service=BlockService.BLOCKING), system(name="guest"))
     work = workload(READ, threads=1.0)
     outcome = run(layers, work, Tenants(name="io", workload="work", count=4, load=deep(8)), duration_s=2.0)
     assert [t.throughput_per_s for t in outcome.tenants] == pytest.approx([1 / (1e-3 + 2e-6)] * 4, rel=5e-3)
@@ -100,7 +101,8 @@ def test_a_blocking_backend_of_each_machine_blocks_that_machine_alone() -> None:
 
 def test_kicks_and_wake_ups_are_paid_once_for_several() -> None:
     """At depth 1 each request finds the backend asleep, twice; when many are under way, the backend never sleeps."""
-    given = {"block.submit_s": 100e-6, "block.complete_s": 100e-6, "block.backend_wake_s": 50e-6, "block.kick_exits": 1.0, "cpu.exit_s": 5e-6}
+    given = {"block.submit_s": 100e-6, "block.complete_s": 100e-6, "block.backend_wake_s": 50e-6}
+    given |= {"block.kick_exits": 1.0, "cpu.exit_s": 5e-6}
     layers = (disk(), hypervisor(given), system(name="guest"))
     work = workload(READ, threads=1.0)
     causes = {}
@@ -268,7 +270,9 @@ def test_without_a_cache_below_a_read_is_an_ordinary_one() -> None:
 
 BASE = {
     "platform": "docker",
-    "tenants": [{"name": "io", "workload": "database", "load": {"kind": "closed", "clients": 1, "think": {"kind": "constant", "value": 0}}}],
+    "tenants": [
+        {"name": "io", "workload": "database", "load": {"kind": "closed", "clients": 1, "think": {"kind": "constant", "value": 0}}},
+    ],
 }
 
 

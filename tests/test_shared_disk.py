@@ -36,7 +36,7 @@ def test_fair_queue_by_hand() -> None:
     engine.run(until=2.5)
     assert (disk.served, disk.in_system) == (2, 3)
     assert disk.busy_s == pytest.approx(2.5, rel=1e-12)
-    assert disk.wait_s == pytest.approx(4 + 3 + 2 * 0.5, rel=1e-12)  # four wait in the first second, three in the second, two in half of one
+    assert disk.wait_s == pytest.approx(4 + 3 + 2 * 0.5, rel=1e-12)  # four wait, then three, then two for half a second
     engine.run(until=10.0)
     assert log.left == [("a1", 1.0), ("b1", 2.0), ("a2", 3.0), ("a3", 4.0), ("b2", 5.0)]
     assert disk.utilization == pytest.approx(0.5, rel=1e-12)
@@ -194,7 +194,7 @@ def test_rotation_makes_an_mg1_queue() -> None:
     expected = mg1_wait(rate, period_s / 2, 1 / 3)
     assert expected == pytest.approx(rate * period_s**2 / 3 / (2 * (1 - rate * period_s / 2)), rel=1e-12)
     waits = []
-    for replication in range(12):
+    for replication in range(10):
         engine, streams = Engine(), Streams(3, replication)
         disk = SharedDisk(engine, 1, fair=False, arm=Arm(seek_s=0.0, rotation_s=period_s, turns=uniforms(streams.stream("turns"))))
         flow = disk.flow()
@@ -202,9 +202,9 @@ def test_rotation_makes_an_mg1_queue() -> None:
         OpenSource(engine, gaps, lambda _, disk=disk, flow=flow: disk.submit(flow, period_s / 2, 1.0, lambda _: None, None))
         engine.run(until=20.0)
         disk.restart()
-        engine.run(until=420.0)
+        engine.run(until=220.0)
         waits.append(disk.wait_s / disk.served)
-    assert_estimates(waits, expected, precision=0.03)
+    assert_estimates(waits, expected, precision=0.05)
 
 
 @pytest.mark.parametrize("channels", [0, -1])

@@ -88,8 +88,8 @@ class Context:
     level: int = -1
     """Index of the layer whose thread, kernel or service VM it is; set when the stack is folded."""
     held: bool = False
-    """Whether the thread stays with the request until its last step there: it blocks on whatever comes between. A step that costs nothing is
-    none, so a thread with nothing to do after the device does not block on it."""
+    """Whether the thread stays with the request until its last step there: it blocks on whatever comes between. A step that costs nothing
+    is none, so a thread with nothing to do after the device does not block on it."""
 
 
 CALLER: Final = Context(Place.CALLER)

@@ -30,11 +30,11 @@ class Nic:
 class Disk:
     """A block device: parallel channels and one bus that they share.
 
-    A request holds a channel for its access time and then the bus for size / bandwidth (a write the bus first). access = count * (read_s |
-    write_s) + random * (seek_s + rotation_s / 2) + (writes that must be stable) * flush_s + size * channel_s_per_byte. So channels / access
-    bounds small requests, the bandwidth large ones, and channel_s_per_byte what one request alone can reach. Times are the same for every
-    request but where an arm moves: there the wait for the sector is uniform over a revolution, and the seek is shorter when the drive may
-    choose among several requests.
+    A request holds a channel for its access time and then the bus for size / bandwidth (a write the bus first). access = count * (read_s
+    | write_s) + random * (seek_s + rotation_s / 2) + (writes that must be stable) * flush_s + bytes read * fetch_s_per_byte. So channels
+    / access bounds small requests, the bandwidth large ones, and fetch_s_per_byte what one read alone can reach (a write ends in the
+    buffer). Times are the same for every request but where an arm moves: there the wait for the sector is uniform over a revolution, and
+    the seek is shorter when the drive may choose among several requests.
     """
 
     channels: Cost
@@ -48,8 +48,8 @@ class Disk:
     """One revolution; 0 where nothing turns."""
     flush_s: Cost
     """Emptying the drive's volatile cache for a write that must be stable; 0 where the cache is protected or `write_s` holds it."""
-    channel_s_per_byte: Cost
-    """Time per byte at which a channel moves data between the medium and the drive's buffer."""
+    fetch_s_per_byte: Cost
+    """Time per byte that a read holds its channel for, to fetch data from the medium into the drive's buffer."""
     read_bytes_per_s: Cost
     write_bytes_per_s: Cost
 
@@ -107,7 +107,7 @@ class Hardware(AbstractLayer):
             case BlockWrite(count=count, random=random, size_bytes=size, volatile=volatile):
                 work = BlockWork(write=True, count=count, positionings=random)
                 access_s = count * self.disk.write_s + self._positioning_s(random)
-                access_s += (count - volatile) * self.disk.flush_s + size * self.disk.channel_s_per_byte
+                access_s += (count - volatile) * self.disk.flush_s
                 access = Charge(cause="disk_write", amount=access_s, resource=Resource.DISK, block=work)
                 return charges(self._transfer(size, self.disk.write_bytes_per_s, write=True), access)
             case BlockFlush(count=count):
@@ -117,7 +117,7 @@ class Hardware(AbstractLayer):
 
     def _read(self, count: float, random: float, size: float) -> Lowered:
         work = BlockWork(write=False, count=count, positionings=random)
-        access_s = count * self.disk.read_s + self._positioning_s(random) + size * self.disk.channel_s_per_byte
+        access_s = count * self.disk.read_s + self._positioning_s(random) + size * self.disk.fetch_s_per_byte
         access = Charge(cause="disk_read", amount=access_s, resource=Resource.DISK, block=work)
         return charges(access, self._transfer(size, self.disk.read_bytes_per_s, write=False))
 
