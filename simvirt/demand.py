@@ -12,7 +12,9 @@ from typing import Self
 
 __all__ = [
     "AddressSpaceSwitch",
+    "BlockFlush",
     "BlockRead",
+    "BlockReadCached",
     "BlockWrite",
     "Compute",
     "ContextSwitch",
@@ -20,8 +22,13 @@ __all__ = [
     "DeviceReceive",
     "DeviceSend",
     "DiskRead",
+    "DiskReadCached",
     "DiskWrite",
     "FileOpen",
+    "FileRead",
+    "FileWrite",
+    "FirstWrite",
+    "Flush",
     "FreshPage",
     "Interface",
     "Interrupt",
@@ -166,7 +173,39 @@ class Send(OsOperation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskRead(OsOperation):
-    """Blocking reads that miss the page cache: `count` requests, `random` of them at random places, `size_bytes` in all."""
+    """Reads that miss the page cache, or go past it: `count` requests, `random` of them at random places, `size_bytes` in all."""
+
+    count: float = 0.0
+    random: float = 0.0
+    size_bytes: float = 0.0
+    queued: float = 0.0
+    """Of them, those that their thread does not wait for (asynchronous input and output): it is woken only if it sleeps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskReadCached(OsOperation):
+    """Reads that miss the page cache of their own kernel and would be found in that of a host below, if its disk is a file there."""
+
+    count: float = 0.0
+    size_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskWrite(OsOperation):
+    """Writes that reach the device before they return: `count` requests, `random` at random places, `size_bytes` in all."""
+
+    count: float = 0.0
+    random: float = 0.0
+    size_bytes: float = 0.0
+    volatile: float = 0.0
+    """Of them, those that may stay in the drive's volatile cache (direct writes without a flush)."""
+    queued: float = 0.0
+    """Of them, those that their thread does not wait for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRead(OsOperation):
+    """Reads through the page cache. What of them misses it is settled by cache and working set before a demand is lowered."""
 
     count: float = 0.0
     random: float = 0.0
@@ -174,11 +213,26 @@ class DiskRead(OsOperation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DiskWrite(OsOperation):
-    """Blocking writes that reach the device (write and flush): `count` requests, `random` at random places, `size_bytes` in all."""
+class FileWrite(OsOperation):
+    """Writes into the page cache, written back later: `count` calls, `random` of them at random places, `size_bytes` in all."""
 
     count: float = 0.0
     random: float = 0.0
+    size_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flush(OsOperation):
+    """Wait until all that was written before is on stable storage (fsync), `count` times."""
+
+    count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstWrite(OsOperation):
+    """Files that came with an image and are changed for the first time: `count` files of `size_bytes` in all. The write itself is apart."""
+
+    count: float = 0.0
     size_bytes: float = 0.0
 
 
@@ -252,12 +306,29 @@ class BlockRead(MachineOperation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlockReadCached(MachineOperation):
+    """Requests that read from the machine's disk what a host below would hold in its page cache, if the disk is a file there."""
+
+    count: float = 0.0
+    size_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BlockWrite(MachineOperation):
-    """Requests that write to the machine's disk and wait until it is stable."""
+    """Requests that write to the machine's disk and wait until it is stable, but for the `volatile` ones."""
 
     count: float = 0.0
     random: float = 0.0
     size_bytes: float = 0.0
+    volatile: float = 0.0
+    """Of them, those that may stay in the drive's volatile cache."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockFlush(MachineOperation):
+    """Commands that empty the disk's volatile cache."""
+
+    count: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["BLOCK", "Streams", "blocks"]
+__all__ = ["BLOCK", "Streams", "blocks", "uniforms"]
 
 BLOCK: Final = 4096
 """Draws made at once."""
@@ -44,3 +44,8 @@ class Streams:
 def blocks(draw: Callable[[int], np.ndarray], size: int = BLOCK) -> Iterator[float]:
     """An endless iterator over `draw(size)`, block after block."""
     return chain.from_iterable(draw(size).tolist() for _ in repeat(None))
+
+
+def uniforms(rng: np.random.Generator) -> Iterator[float]:
+    """Endless numbers between 0 and 1. Nothing is drawn before the first is asked for."""
+    return blocks(rng.random)

@@ -16,9 +16,10 @@ from pydantic_core import ErrorDetails
 from simvirt.catalog import Catalog, Overrides
 from simvirt.cpu_limits import CpuLimits, CpuMax, limit_misfits, too_many
 from simvirt.errors import CatalogError, ScenarioError, StackError, nearest
+from simvirt.layers.page_cache import reads_through_cache
 from simvirt.layers.stack import Stack
 from simvirt.memory_contention import memory_misfits, memory_notes
-from simvirt.quantities import Bytes, PositiveNumber, PositiveSeconds
+from simvirt.quantities import Bytes, PositiveBytes, PositiveBytesPerSecond, PositiveNumber, PositivePerSecond, PositiveSeconds
 from simvirt.resources.cpu.scheduling import Scheduling
 from simvirt.scheduler_choice import PLATFORM, schedulers_on
 from simvirt.tenant_place import place_of
@@ -26,7 +27,7 @@ from simvirt.workloads.arrivals import Arrivals, ClosedLoop
 from simvirt.workloads.distributions import Distribution
 from simvirt.workloads.profile import Workload
 
-__all__ = ["Run", "Scenario", "Tenants", "check_scenario", "host_stack", "load_scenario", "scenario_notes"]
+__all__ = ["IoMax", "Run", "Scenario", "Tenants", "check_scenario", "host_stack", "load_scenario", "scenario_notes"]
 
 
 MOST_REPLICATIONS: Final = 10_000
@@ -36,6 +37,19 @@ MOST_REQUESTS: Final = 1e9
 
 class _Description(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IoMax(_Description):
+    """Limits on what a tenant asks of the disk, named as in cgroup v2's io.max; none unless given."""
+
+    riops: Annotated[PositivePerSecond, Field(ge=1)] | None = None
+    """Reads per second."""
+    wiops: Annotated[PositivePerSecond, Field(ge=1)] | None = None
+    """Writes per second."""
+    rbps: Annotated[PositiveBytesPerSecond, Field(ge=1)] | None = None
+    """Bytes read per second."""
+    wbps: Annotated[PositiveBytesPerSecond, Field(ge=1)] | None = None
+    """Bytes written per second."""
 
 
 class Tenants(CpuLimits):
@@ -55,6 +69,15 @@ class Tenants(CpuLimits):
     """A part of each last-level cache that only this tenant fills, and beyond which it does not; none unless given."""
     home_node: Annotated[int, Field(ge=0)] | None = None
     """The NUMA node that its memory is in; where it first runs unless given."""
+    io_weight: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Weight at the disk, 100 being the default; the disk serves first come first served unless some tenant has one."""
+    io_max: IoMax | None = None
+    file_set: PositiveBytes | None = None
+    """Bytes of the files that it reads through the page cache; they all fit into it unless given."""
+    page_cache: Bytes = 0.0
+    """Bytes that the page cache of its own kernel has for it, where `file_set` is given."""
+    host_page_cache: Bytes = 0.0
+    """Bytes that the page cache of a host below has for its virtual disk, where the disk is a file there."""
 
 
 class Run(_Description):
@@ -225,7 +248,7 @@ def _advice(problem: ErrorDetails) -> str:
 
 def _entries_beside(place: tuple[int | str, ...]) -> Iterable[str]:
     """What the part of a scenario that holds an entry may have."""
-    parts: dict[Any, type[BaseModel]] = {"": Scenario, "run": Run, "cpu_max": CpuMax}
+    parts: dict[Any, type[BaseModel]] = {"": Scenario, "run": Run, "cpu_max": CpuMax, "io_max": IoMax}
     for union in (Arrivals, Distribution):
         parts |= {cls.model_fields["kind"].default: cls for cls in get_args(get_args(union)[0])}
     owner = place[-2] if len(place) > 1 else ""
@@ -343,7 +366,17 @@ def _tenant_misfits(path: str, group: Tenants, stack: Stack, catalog: Catalog, o
         problems.append(f"{path}.cap_cores: {group.cap_cores:g} on a machine with {cores} cores; at most {cores}")
     if group.vcpus > cores and any(layer.provides_processors for layer in stack.layers):
         problems.append(f"{path}.vcpus: {group.vcpus} on a machine with {cores} cores; at most {cores}")
-    return problems
+    return [*problems, *_file_misfits(path, group, workload)]
+
+
+def _file_misfits(path: str, group: Tenants, workload: Workload) -> Iterator[str]:
+    """Sizes of page caches that nothing would use."""
+    reads = any(reads_through_cache(request.demand) for request in workload.requests)
+    if group.file_set is not None and not reads:
+        yield f"{path}.file_set: {group.workload!r} reads no files through the page cache (no file_read); remove it"
+    for entry in ("page_cache", "host_page_cache"):
+        if getattr(group, entry) and group.file_set is None:
+            yield f"{path}.{entry}: {getattr(group, entry):g} B, but no file_set says how much is read; give file_set, or remove this"
 
 
 def host_stack(stack: Stack) -> Stack | None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ideal import MACHINE, OS, Key, approx, kinds, nonzero, random_demands, random_layer, tally
 
-from simvirt.demand import Compute, Demand, Interface
+from simvirt.demand import Compute, Demand, FirstWrite, Interface, Operation
 from simvirt.layers.container import ContainerRuntime
 from simvirt.layers.contract import AbstractLayer, Charge, Resource
 from simvirt.layers.hardware import Hardware
@@ -149,6 +149,9 @@ def test_a_container_in_a_virtual_machine_is_its_parts(seed: int) -> None:
         if key[2] == "cpu":
             below = plain.fold(Demand((Compute(cpu_s=amount * stack.host.core_speed),)))
             caused += anywhere(tally(f for f in below if f.charge.layer != APPLICATION))
+    for first in (operation for operation in demand.operations if isinstance(operation, FirstWrite)):  # what is copied up
+        copied = tuple(item for item in stack.layers[-1].lower(first, stack.host) if isinstance(item, Operation))
+        caused += anywhere(tally(plain.fold(Demand(copied))))
     assert {k: v for k, v in whole.items() if v} == pytest.approx(
         {k: v for k, v in (without + caused + Counter(own)).items() if v}, rel=1e-9
     )

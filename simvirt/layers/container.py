@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from simvirt.demand import FileOpen, Interface, Operation, Receive, Send, Syscall
+from simvirt.demand import DiskRead, FileOpen, FileWrite, FirstWrite, Interface, Operation, Receive, Send, Syscall
 from simvirt.evidence import Cost
 from simvirt.layers.contract import INTERRUPT, AbstractLayer, Charge, Host, Lowered, charges, in_context
 
@@ -19,7 +19,8 @@ class ContainerRuntime(AbstractLayer):
 
     A system call passes a filter. A packet passes a virtual pair of interfaces, a bridge and address translation, in the shared kernel's
     interrupts on the way in and on the sender on the way out; all four are zero where the container uses the host's network. A file is
-    looked up through the layers of the image.
+    looked up through the layers of the image: file_open_s + further_layers * layer_lookup_s. Where files of the image are shared, the first
+    write to one reads it whole and writes it, whole, into the container's own layer (copy-up).
     """
 
     kind: ClassVar[str] = "container"
@@ -32,7 +33,13 @@ class ContainerRuntime(AbstractLayer):
     filter_s: Cost
     """Filtering one system call."""
     file_open_s: Cost
-    """Looking one file up through the layered file system, beyond the host's own look-up."""
+    """Looking one file up through the layered file system of two layers, beyond the host's own look-up."""
+    further_layers: Cost
+    """Layers of the image beyond the first, each of which a look-up may have to pass."""
+    layer_lookup_s: Cost
+    """Looking one file up in one of them."""
+    copy_up: Cost
+    """Part of a file that its first write copies: 1 where the copy is by file, 0 where nothing is copied (a volume, a plain directory)."""
     receive_s: Cost
     """One packet from the host's interface to the container's."""
     receive_s_per_byte: Cost
@@ -54,7 +61,14 @@ class ContainerRuntime(AbstractLayer):
             case Syscall(count=count):
                 return (*charges(Charge(cause="syscall_filter", amount=count * self.filter_s)), operation)
             case FileOpen(count=count):
-                return (*charges(Charge(cause="layered_lookup", amount=count * self.file_open_s)), operation)
+                lookup_s = self.file_open_s.si + self.further_layers.si * self.layer_lookup_s.si
+                return (*charges(Charge(cause="layered_lookup", amount=count * lookup_s)), operation)
+            case FirstWrite(count=count, size_bytes=size):
+                copied, share = size * self.copy_up, count * self.copy_up
+                return (
+                    DiskRead(count=share, size_bytes=copied),
+                    FileWrite(count=share, size_bytes=copied),
+                )
             case Receive(packets=packets, size_bytes=size):
                 hop = Charge(cause="bridge_rx", amount=packets * self.receive_s + size * self.receive_s_per_byte)
                 return (operation, *in_context(INTERRUPT, *charges(hop)))

@@ -31,6 +31,7 @@ __all__ = [
     "CALLER",
     "INTERRUPT",
     "AbstractLayer",
+    "BlockWork",
     "Charge",
     "Context",
     "Host",
@@ -60,6 +61,10 @@ class Resource(StrEnum):
     """Seconds of one disk channel."""
     DISK_BUS = "disk_bus"
     """Seconds of the bus that the disk's channels share."""
+    DIRTY = "dirty"
+    """Bytes that a kernel takes into its page cache to write them back later."""
+    SYNC = "sync"
+    """Waits for what the tenant has in a kernel's page cache to be written back."""
     DELAY = "delay"
     """Seconds that pass whatever else happens (propagation, interrupt moderation)."""
 
@@ -82,6 +87,9 @@ class Context:
     """Name of the thread or the service VM."""
     level: int = -1
     """Index of the layer whose thread, kernel or service VM it is; set when the stack is folded."""
+    held: bool = False
+    """Whether the thread stays with the request until its last step there: it blocks on whatever comes between. A step that costs nothing
+    is none, so a thread with nothing to do after the device does not block on it."""
 
 
 CALLER: Final = Context(Place.CALLER)
@@ -101,6 +109,17 @@ class When(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlockWork:
+    """What a charge of the disk's time is for, as far as the disk's queue cares."""
+
+    write: bool
+    count: float = 0.0
+    """Requests."""
+    positionings: float = 0.0
+    """Of them, those at a random place: moves of an arm, where there is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
     """An amount of a resource, with the cause that it is spent for."""
 
@@ -110,6 +129,7 @@ class Charge:
     context: Context = CALLER
     when: When = When.ALWAYS
     size_bytes: float = 0.0
+    block: BlockWork | None = None
     layer: str = ""
     """Name of the layer that charges; set when the stack is folded."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from simvirt.demand import BlockRead, BlockWrite, DeviceReceive, DeviceSend, Interface, Operation
+from simvirt.demand import BlockFlush, BlockRead, BlockReadCached, BlockWrite, DeviceReceive, DeviceSend, Interface, Operation
 from simvirt.evidence import Cost
-from simvirt.layers.contract import AbstractLayer, Charge, Host, Lowered, Resource, charges
+from simvirt.layers.contract import AbstractLayer, BlockWork, Charge, Host, Lowered, Resource, charges
 
 __all__ = ["Disk", "Hardware", "Idle", "Nic", "Socket"]
 
@@ -30,8 +30,11 @@ class Nic:
 class Disk:
     """A block device: parallel channels and one bus that they share.
 
-    A request holds a channel for its access time (count * read_s | write_s + random * seek_s) and the bus for size / bandwidth, one after
-    the other. So channels / access bounds small requests, the bandwidth large ones.
+    A request holds a channel for its access time and then the bus for size / bandwidth (a write the bus first). access = count * (read_s
+    | write_s) + random * (seek_s + rotation_s / 2) + (writes that must be stable) * flush_s + bytes read * fetch_s_per_byte. So channels
+    / access bounds small requests, the bandwidth large ones, and fetch_s_per_byte what one read alone can reach (a write ends in the
+    buffer). Times are the same for every request but where an arm moves: there the wait for the sector is uniform over a revolution, and
+    the seek is shorter when the drive may choose among several requests.
     """
 
     channels: Cost
@@ -40,7 +43,13 @@ class Disk:
     write_s: Cost
     """Access time of one write until it is stable."""
     seek_s: Cost
-    """Added for a request at a random place (moving parts)."""
+    """Mean move of the arm to a random place; 0 where nothing moves."""
+    rotation_s: Cost
+    """One revolution; 0 where nothing turns."""
+    flush_s: Cost
+    """Emptying the drive's volatile cache for a write that must be stable; 0 where the cache is protected or `write_s` holds it."""
+    fetch_s_per_byte: Cost
+    """Time per byte that a read holds its channel for, to fetch data from the medium into the drive's buffer."""
     read_bytes_per_s: Cost
     write_bytes_per_s: Cost
 
@@ -126,14 +135,28 @@ class Hardware(AbstractLayer):
             case DeviceSend(messages=messages, size_bytes=size):
                 return charges(self._latency(messages), self._wire(Resource.NIC_TX, messages, size))
             case BlockRead(count=count, random=random, size_bytes=size):
-                access_s = count * self.disk.read_s + random * self.disk.seek_s
-                access = Charge(cause="disk_read", amount=access_s, resource=Resource.DISK)
-                return charges(access, self._transfer(size, self.disk.read_bytes_per_s))
-            case BlockWrite(count=count, random=random, size_bytes=size):
-                access_s = count * self.disk.write_s + random * self.disk.seek_s
-                access = Charge(cause="disk_write", amount=access_s, resource=Resource.DISK)
-                return charges(self._transfer(size, self.disk.write_bytes_per_s), access)
+                return self._read(count, random, size)
+            case BlockReadCached(count=count, size_bytes=size):
+                return self._read(count, count, size)  # nobody below has a cache
+            case BlockWrite(count=count, random=random, size_bytes=size, volatile=volatile):
+                work = BlockWork(write=True, count=count, positionings=random)
+                access_s = count * self.disk.write_s + self._positioning_s(random)
+                access_s += (count - volatile) * self.disk.flush_s
+                access = Charge(cause="disk_write", amount=access_s, resource=Resource.DISK, block=work)
+                return charges(self._transfer(size, self.disk.write_bytes_per_s, write=True), access)
+            case BlockFlush(count=count):
+                work = BlockWork(write=True, count=count)
+                return charges(Charge(cause="disk_flush", amount=count * self.disk.flush_s, resource=Resource.DISK, block=work))
         return ()
+
+    def _read(self, count: float, random: float, size: float) -> Lowered:
+        work = BlockWork(write=False, count=count, positionings=random)
+        access_s = count * self.disk.read_s + self._positioning_s(random) + size * self.disk.fetch_s_per_byte
+        access = Charge(cause="disk_read", amount=access_s, resource=Resource.DISK, block=work)
+        return charges(access, self._transfer(size, self.disk.read_bytes_per_s, write=False))
+
+    def _positioning_s(self, random: float) -> float:
+        return random * (self.disk.seek_s.si + self.disk.rotation_s.si / 2)
 
     def _latency(self, messages: float) -> Charge:
         return Charge(cause="nic_latency", amount=messages * self.nic.latency_s, resource=Resource.DELAY)
@@ -144,5 +167,6 @@ class Hardware(AbstractLayer):
         wire_bytes = size + frames * self.nic.frame_overhead_bytes
         return Charge(cause=direction.value, amount=frames, size_bytes=wire_bytes, resource=direction)
 
-    def _transfer(self, size: float, bandwidth: Cost) -> Charge:
-        return Charge(cause="disk_transfer", amount=size / bandwidth.si, size_bytes=size, resource=Resource.DISK_BUS)
+    def _transfer(self, size: float, bandwidth: Cost, *, write: bool) -> Charge:
+        work = BlockWork(write=write)
+        return Charge(cause="disk_transfer", amount=size / bandwidth.si, size_bytes=size, resource=Resource.DISK_BUS, block=work)

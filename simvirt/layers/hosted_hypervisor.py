@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from simvirt.demand import (
+    BlockFlush,
     BlockRead,
+    BlockReadCached,
     BlockWrite,
     Compute,
     ContextSwitch,
@@ -14,6 +16,9 @@ from simvirt.demand import (
     DeviceSend,
     DiskRead,
     DiskWrite,
+    FileRead,
+    FileWrite,
+    Flush,
     FreshPage,
     Interface,
     Operation,
@@ -25,6 +30,7 @@ from simvirt.demand import (
 )
 from simvirt.evidence import Cost
 from simvirt.layers.contract import CALLER, AbstractLayer, Charge, Context, Host, Lowered, Place, charges, in_context
+from simvirt.layers.hypervisor import Caching
 from simvirt.layers.virtual_cpu import VirtualCpu
 
 __all__ = ["HostedDevices", "HostedHypervisor"]
@@ -67,7 +73,8 @@ class HostedHypervisor(AbstractLayer):
 
     Its virtual processors are threads of the host, which the host's scheduler runs beside everything else there. Whatever touches a
     device becomes a world switch, a wake-up of the process, host system calls, and the host's own way to its network or file system.
-    First touches of memory are page faults of the host. There is no further constant for being hosted.
+    First touches of memory are page faults of the host. Its disk is a file of the host: what `block_caching` lets through the host's page
+    cache is cached twice. There is no further constant for being hosted.
     """
 
     kind: ClassVar[str] = "hosted-hypervisor"
@@ -79,6 +86,7 @@ class HostedHypervisor(AbstractLayer):
     provides: Interface
     io_thread: str
     """Name of the host thread that emulates devices; empty if the virtual processor's own thread does it."""
+    block_caching: Caching
     cpu: VirtualCpu
     devices: HostedDevices
 
@@ -94,8 +102,16 @@ class HostedHypervisor(AbstractLayer):
                 return self._receive(operation)
             case BlockRead(count=count, random=random, size_bytes=size):
                 return self._block(DiskRead(count=count, random=random, size_bytes=size), count, size)
-            case BlockWrite(count=count, random=random, size_bytes=size):
-                return self._block(DiskWrite(count=count, random=random, size_bytes=size), count, size)
+            case BlockReadCached(count=count, size_bytes=size):
+                uncached = self.block_caching is Caching.NONE
+                found = DiskRead(count=count, random=count, size_bytes=size) if uncached else FileRead(count=count, size_bytes=size)
+                return self._block(found, count, size)
+            case BlockWrite(count=count, random=random, size_bytes=size, volatile=volatile):
+                if self.block_caching in (Caching.NONE, Caching.WRITETHROUGH):
+                    return self._block(DiskWrite(count=count, random=random, size_bytes=size, volatile=volatile), count, size)
+                return self._block(FileWrite(count=count, random=random, size_bytes=size), count, size, self._stable(count - volatile))
+            case BlockFlush(count=count):
+                return self._block(self._stable(count), count, 0.0)
         lowered = self.cpu.lower(operation)
         assert lowered is not None, operation
         return tuple(kept for item in lowered for kept in self._on_host(item))
@@ -152,10 +168,14 @@ class HostedHypervisor(AbstractLayer):
             *switches,
         )
 
-    def _block(self, on_host: DiskRead | DiskWrite, count: float, size: float) -> Lowered:
+    def _stable(self, count: float) -> Operation:
+        """What the host does for data that must be stable now."""
+        return Flush(count=0.0 if self.block_caching is Caching.UNSAFE else count)
+
+    def _block(self, on_host: Operation, count: float, size: float, *then: Operation) -> Lowered:
         dev = self.devices
         work = Charge(cause="device_emulation", amount=count * dev.request_s + size * dev.request_s_per_byte)
         return (
             *self._switches(count * dev.block_exits, count * dev.block_world_switches),
-            *in_context(self._process, *self._wake(count), *charges(work), Syscall(count=count * dev.request_syscalls), on_host),
+            *in_context(self._process, *self._wake(count), *charges(work), Syscall(count=count * dev.request_syscalls), on_host, *then),
         )

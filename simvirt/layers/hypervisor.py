@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import ClassVar, final
 
-from simvirt.demand import BlockRead, BlockWrite, DeviceReceive, DeviceSend, Interface, Interrupt, Operation, Privileged
+from simvirt.demand import (
+    BlockFlush,
+    BlockRead,
+    BlockReadCached,
+    BlockWrite,
+    DeviceReceive,
+    DeviceSend,
+    Interface,
+    Interrupt,
+    Operation,
+    Privileged,
+)
 from simvirt.evidence import Choice, Cost
-from simvirt.layers.contract import INTERRUPT, AbstractLayer, Charge, Context, Host, Lowered, Place, Placed, When, charges, in_context
+from simvirt.layers.contract import (
+    INTERRUPT,
+    AbstractLayer,
+    BlockWork,
+    Charge,
+    Context,
+    Host,
+    Lowered,
+    Place,
+    Placed,
+    Resource,
+    When,
+    charges,
+    in_context,
+)
 from simvirt.layers.virtual_cpu import VirtualCpu
+from simvirt.layers.writeback import Writeback
 
-__all__ = ["Backend", "BlockBackend", "Hypervisor", "NetworkBackend", "WeightScope"]
+__all__ = ["Backend", "BlockBackend", "BlockService", "Caching", "Hypervisor", "NetworkBackend", "WeightScope"]
 
 
 class Backend(StrEnum):
@@ -21,6 +47,30 @@ class Backend(StrEnum):
     """A thread per virtual machine, scheduled by the hypervisor's kernel."""
     SERVICE_VM = "service_vm"
     """A privileged virtual machine that serves all others."""
+
+
+class BlockService(StrEnum):
+    """How a virtual disk is served."""
+
+    ASYNCHRONOUS = "asynchronous"
+    """The backend hands a request to the device and goes on with others."""
+    BLOCKING = "blocking"
+    """The backend waits for the device: one request at a time."""
+    PASSTHROUGH = "passthrough"
+    """The virtual machine has the device, or a part of it, to itself and speaks to it directly."""
+
+
+class Caching(StrEnum):
+    """What the host's page cache does for a virtual disk."""
+
+    NONE = "none"
+    """It is gone past."""
+    WRITETHROUGH = "writethrough"
+    """Reads may find their data in it; writes reach the device first."""
+    WRITEBACK = "writeback"
+    """Reads may find their data in it; writes end in it, and the host writes them back. What must be stable waits for that."""
+    UNSAFE = "unsafe"
+    """As write-back, but what must be stable is acknowledged at once."""
 
 
 class WeightScope(StrEnum):
@@ -67,6 +117,8 @@ class BlockBackend:
 
     request_exits: Cost
     """Exits per request, whoever listens (emulated registers)."""
+    request_exit_s: Cost
+    """Work of each of them beyond the exit: the way to the program that emulates the register, and the emulation."""
     kick_exits: Cost
     """Exits to wake a sleeping backend (doorbell)."""
     backend_wake_s: Cost
@@ -75,6 +127,10 @@ class BlockBackend:
     complete_s: Cost
     """Backend's work after the device, the signal to the guest included."""
     io_s_per_byte: Cost
+    cached_s: Cost
+    """Backend's work in place of the device's way, where the host's page cache takes or gives the data."""
+    writeback: Writeback
+    """Of the hypervisor's own kernel, for virtual disks that its page cache holds."""
 
 
 @final
@@ -83,8 +139,9 @@ class Hypervisor(AbstractLayer):
     """Makes virtual machines out of a machine.
 
     A packet sent = exits on the sender + wake and work of the backend + the physical card. A packet received = card + host's receive path
-    + backend + interrupt in the guest. A block request = exits + backend + disk + backend. Work of the backend competes for cores like
-    anybody's.
+    + backend + interrupt in the guest. A block request = exits + backend + disk + backend; where the device is passed through, the disk
+    alone. Work of the backend competes for cores like anybody's. Its wake-ups are due only if it sleeps, the doorbell too: with many
+    requests under way both are paid once for several.
     """
 
     kind: ClassVar[str] = "hypervisor"
@@ -100,6 +157,8 @@ class Hypervisor(AbstractLayer):
     """Name of the thread or service VM that moves packets."""
     block_thread: str
     """Name of the thread or service VM that moves blocks; the same name means the same thread."""
+    block_service: BlockService
+    block_caching: Caching
     service_vcpus: Cost
     """Virtual processors of the service VM; 0 if there is none."""
     weight_scope: WeightScope
@@ -123,8 +182,14 @@ class Hypervisor(AbstractLayer):
                 return self._send(operation)
             case DeviceReceive():
                 return self._receive(operation)
-            case BlockRead(count=count, size_bytes=size) | BlockWrite(count=count, size_bytes=size):
-                return self._block(operation, count, size)
+            case BlockRead() | BlockReadCached() | BlockWrite() | BlockFlush() if self.block_service is BlockService.PASSTHROUGH:
+                return (operation,)
+            case BlockRead(count=count, size_bytes=size) | BlockReadCached(count=count, size_bytes=size):
+                return self._block(count, size, self._read(operation))
+            case BlockWrite(count=count, size_bytes=size):
+                return self._block(count, size, self._write(operation))
+            case BlockFlush(count=count):
+                return self._block(count, 0.0, self._flush(operation))
         lowered = self.cpu.lower(operation)
         assert lowered is not None, operation
         return lowered
@@ -159,15 +224,42 @@ class Hypervisor(AbstractLayer):
             *in_context(self._context(self.network_thread), *charges(wake, work, notify)),
         )
 
-    def _block(self, operation: BlockRead | BlockWrite, count: float, size: float) -> Lowered:
-        block, context = self.block, self._context(self.block_thread)
+    def _read(self, operation: BlockRead | BlockReadCached) -> Lowered:
+        """What the backend does for a read between submission and completion."""
+        if isinstance(operation, BlockReadCached) and self.block_caching is not Caching.NONE:
+            return charges(Charge(cause="host_page_cache", amount=operation.count * self.block.cached_s))
+        return (operation, Interrupt(count=operation.count))
+
+    def _write(self, operation: BlockWrite) -> Lowered:
+        """The same for a write: to the device, or into the host's page cache."""
+        if self.block_caching in (Caching.NONE, Caching.WRITETHROUGH):
+            return (operation, Interrupt(count=operation.count))
+        cached = Charge(cause="host_page_cache", amount=operation.count * self.block.cached_s)
+        work = BlockWork(write=True, count=operation.count, positionings=operation.random)
+        size = operation.size_bytes
+        dirtied = Charge(cause="dirty", amount=size, resource=Resource.DIRTY, size_bytes=size, context=INTERRUPT, block=work)
+        return (*charges(cached, dirtied), *self._flush(BlockFlush(count=operation.count - operation.volatile)))
+
+    def _flush(self, operation: BlockFlush) -> Lowered:
+        """The same for what must be stable now."""
+        if self.block_caching is Caching.UNSAFE:
+            return ()
+        wait = Charge(cause="writeback", amount=operation.count, resource=Resource.SYNC, context=INTERRUPT)
+        before = charges(wait) if self.block_caching is Caching.WRITEBACK else ()
+        return (*before, operation, Interrupt(count=operation.count))
+
+    def _block(self, count: float, size: float, served: Lowered) -> Lowered:
+        """Exits, the backend's work before, what serves the request, the backend's work after."""
+        block, context = self.block, replace(self._context(self.block_thread), held=self.block_service is BlockService.BLOCKING)
         wake = Charge(cause="backend_wake", amount=count * block.backend_wake_s, when=When.ASLEEP)
         submit = Charge(cause="backend_submit", amount=count * block.submit_s + size * block.io_s_per_byte)
         complete = Charge(cause="backend_complete", amount=count * block.complete_s)
+        emulated = Charge(cause="device_emulation", amount=count * block.request_exits * block.request_exit_s.si)
         return (
             *self.cpu.exits("device_exit", count * block.request_exits),
+            *charges(emulated),
             *self._kick(Privileged(count=count * block.kick_exits)),
-            *in_context(context, *charges(wake, submit), operation, Interrupt(count=count), *charges(wake, complete)),
+            *in_context(context, *charges(wake, submit), *served, *charges(wake, complete)),
         )
 
     def _kick(self, kick: Privileged) -> Lowered:

@@ -7,15 +7,21 @@ from typing import ClassVar, final
 
 from simvirt.demand import (
     AddressSpaceSwitch,
+    BlockFlush,
     BlockRead,
+    BlockReadCached,
     BlockWrite,
     Compute,
     ContextSwitch,
     DeviceReceive,
     DeviceSend,
     DiskRead,
+    DiskReadCached,
     DiskWrite,
     FileOpen,
+    FileRead,
+    FileWrite,
+    Flush,
     FreshPage,
     Interface,
     Interrupt,
@@ -31,7 +37,20 @@ from simvirt.demand import (
     Wake,
 )
 from simvirt.evidence import Choice, Cost
-from simvirt.layers.contract import INTERRUPT, AbstractLayer, Charge, Host, Lowered, Placed, When, charges, in_context
+from simvirt.layers.contract import (
+    INTERRUPT,
+    AbstractLayer,
+    BlockWork,
+    Charge,
+    Host,
+    Lowered,
+    Placed,
+    Resource,
+    When,
+    charges,
+    in_context,
+)
+from simvirt.layers.writeback import Writeback
 
 __all__ = ["BlockStack", "NetworkStack", "OperatingSystem", "Processes"]
 
@@ -85,6 +104,11 @@ class BlockStack:
     complete_s: Cost
     """One completion interrupt."""
     io_s_per_byte: Cost
+    cached_s: Cost
+    """One call that finds its pages in the page cache, or makes them there, without entering the kernel."""
+    copy_s_per_byte: Cost
+    """Copying between the page cache and the program."""
+    writeback: Writeback
 
 
 @final
@@ -95,8 +119,9 @@ class OperatingSystem(AbstractLayer):
     CPU charged = syscalls * syscall_s + faults * page_fault_s + switches * (context_switch_s + displaced * refill) + spawns * spawn_s
     + packets * (receive_s | send_s) + bytes * per_byte + ios * (submit_s + complete_s) + busy time * tick_hz * tick_s.
 
-    Receiving is done in an interrupt, sending on the sender. A thread that waited, for a message or for the disk, is woken first. Linear
-    in the demand.
+    Receiving is done in an interrupt, sending on the sender. A thread that waited, for a message or for the disk, is woken first. The
+    interrupt of a completion is due only if its handler sleeps: completions that come while it works are found by it. Buffered writes are
+    copied and become dirty pages of this kernel, shared by all that stand on it. Linear in the demand.
     """
 
     kind: ClassVar[str] = "operating-system"
@@ -148,11 +173,25 @@ class OperatingSystem(AbstractLayer):
             case Send(messages=messages, packets=packets, size_bytes=size):
                 sent = Charge(cause="net_tx", amount=packets * self.network.send_s + size * self.network.send_s_per_byte)
                 return (*charges(sent), DeviceSend(messages=messages, packets=packets, size_bytes=size))
-            case DiskRead(count=count, random=random, size_bytes=size):
-                return self._block(BlockRead(count=count, random=random, size_bytes=size), count, size)
-            case DiskWrite(count=count, random=random, size_bytes=size):
-                return self._block(BlockWrite(count=count, random=random, size_bytes=size), count, size)
+            case DiskRead(count=count, random=random, size_bytes=size, queued=queued):
+                return self._block(BlockRead(count=count, random=random, size_bytes=size), count, size, queued)
+            case DiskReadCached(count=count, size_bytes=size):
+                return self._block(BlockReadCached(count=count, size_bytes=size), count, size)
+            case DiskWrite(count=count, random=random, size_bytes=size, volatile=volatile, queued=queued):
+                return self._block(BlockWrite(count=count, random=random, size_bytes=size, volatile=volatile), count, size, queued)
+            case FileRead(count=count, size_bytes=size):
+                return charges(self._cached(count, size))
+            case FileWrite(count=count, size_bytes=size):
+                dirtying = BlockWork(write=True, count=count, positionings=operation.random)
+                dirtied = Charge(cause="dirty", amount=size, resource=Resource.DIRTY, size_bytes=size, block=dirtying)
+                return (*charges(self._cached(count, size)), *in_context(INTERRUPT, *charges(dirtied)))
+            case Flush(count=count):
+                wait = Charge(cause="writeback", amount=count, resource=Resource.SYNC)
+                return (*in_context(INTERRUPT, *charges(wait)), *self._block(BlockFlush(count=count), count, 0.0))
         return ()
+
+    def _cached(self, count: float, size: float) -> Charge:
+        return Charge(cause="page_cache", amount=count * self.block.cached_s + size * self.block.copy_s_per_byte)
 
     def _compute(self, operation: Compute) -> Lowered:
         ticks = operation.cpu_s * self.processes.tick_hz
@@ -168,13 +207,16 @@ class OperatingSystem(AbstractLayer):
             *in_context(INTERRUPT, *charges(taken), Placed(Interrupt(count=messages), when=When.ASLEEP), *charges(stack)),
         )
 
-    def _block(self, operation: BlockRead | BlockWrite, count: float, size: float) -> Lowered:
+    def _block(
+        self, operation: BlockRead | BlockReadCached | BlockWrite | BlockFlush, count: float, size: float, queued: float = 0.0
+    ) -> Lowered:
         submit = Charge(cause="block_submit", amount=count * self.block.submit_s + size * self.block.io_s_per_byte)
         complete = Charge(cause="block_complete", amount=count * self.block.complete_s)
-        wake = Charge(cause="wake_up", amount=count * self.processes.wake_s)
+        wake = Charge(cause="wake_up", amount=(count - queued) * self.processes.wake_s)
+        notice = Charge(cause="wake_up", amount=queued * self.processes.wake_s, when=When.ASLEEP)
         return (
             *charges(submit),
             operation,
-            *in_context(INTERRUPT, Interrupt(count=count), *charges(complete)),
-            *charges(wake),
+            *in_context(INTERRUPT, Placed(Interrupt(count=count), when=When.ASLEEP), *charges(complete)),
+            *charges(wake, notice),
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from simvirt.demand import Demand
-from simvirt.layers.contract import Charge, Context, Place, Resource, When
+from simvirt.layers.contract import BlockWork, Charge, Context, Place, Resource, When
 from simvirt.layers.stack import FoldedCharge, Processors, Stack
 
 __all__ = ["Amounts", "Part", "Path", "Step", "plan_path"]
@@ -61,6 +61,8 @@ class Step:
     idle: tuple[tuple[Processors, Amounts], ...] = ()
     """Per kind of virtual processor that the step runs on: due if that processor was halted."""
     size_bytes: float = 0.0
+    block: BlockWork | None = None
+    """What a step on the disk is for."""
     may_wake_core: bool = True
     """Whether the step may find its physical core idle; not if it goes on where the step before has just worked."""
 
@@ -134,4 +136,7 @@ def _burst(stack: Stack, context: Context, folded: list[FoldedCharge]) -> Step:
 def _devices(folded: list[FoldedCharge]) -> Iterator[Step]:
     for one in folded:
         charge = one.charge
-        yield Step(resource=charge.resource, context=charge.context, fixed=Amounts.of((charge,)), size_bytes=charge.size_bytes)
+        amounts = Amounts.of((charge,))
+        yield Step(
+            resource=charge.resource, context=charge.context, fixed=amounts, size_bytes=charge.size_bytes, block=charge.block
+        )

@@ -8,8 +8,12 @@ from typing import ClassVar, final
 from simvirt.demand import (
     ContextSwitch,
     DiskRead,
+    DiskReadCached,
     DiskWrite,
     FileOpen,
+    FileRead,
+    FileWrite,
+    Flush,
     Interface,
     Operation,
     PageFault,
@@ -96,9 +100,17 @@ class Sandbox(AbstractLayer):
             case Send(packets=packets, size_bytes=size):
                 stack = Charge(cause="sandbox_net_tx", amount=packets * self.send_s + size * self.send_s_per_byte)
                 return (*charges(stack), Syscall(count=packets), operation)
-            case DiskRead(count=count, size_bytes=size) | DiskWrite(count=count, size_bytes=size):
+            case (
+                DiskRead(count=count, size_bytes=size)
+                | DiskReadCached(count=count, size_bytes=size)
+                | DiskWrite(count=count, size_bytes=size)
+                | FileRead(count=count, size_bytes=size)
+                | FileWrite(count=count, size_bytes=size)
+            ):
                 added = Charge(cause="sandbox_block", amount=count * self.block_s + size * self.block_s_per_byte)
                 return (*charges(added), Syscall(count=count), operation)
+            case Flush(count=count):
+                return (Syscall(count=count), operation)
         return (operation,)
 
     def _syscall(self, operation: Syscall, count: float) -> Lowered:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 
 from simvirt.engine import Engine
-from simvirt.layers.contract import Place, Resource
+from simvirt.layers.contract import Context, Place, Resource
 from simvirt.layers.path import Path, Step
 from simvirt.layers.stack import APPLICATION
+from simvirt.resources.block_stages import Dirty, HeldBurst, Limited, QueuedDevice, Sync
 from simvirt.resources.cpu.contract import AbstractScheduler
 from simvirt.resources.cpu.idle import IdleLadder
 from simvirt.resources.delay import Delay
-from simvirt.resources.disk import Disk
 from simvirt.resources.nic import Link, Nic
+from simvirt.resources.shared_disk import SharedDisk
 from simvirt.resources.stages import (
     AbstractStage,
     Acquire,
@@ -33,6 +35,7 @@ from simvirt.resources.stages import (
 from simvirt.resources.threads import ThreadPool
 from simvirt.simulation.instances import Branch, InstanceTree
 from simvirt.simulation.ledger import Interval, Span
+from simvirt.simulation.storage import DiskOfHost, TenantStorage
 
 __all__ = ["BoundPath", "Host", "bind"]
 
@@ -44,8 +47,8 @@ class Host:
     engine: Engine
     scheduler: AbstractScheduler
     nic: Nic
-    disk: Disk
-    disk_bus: Disk
+    disk: DiskOfHost
+    disk_bus: DiskOfHost
     ladder: IdleLadder
     contends: bool = False
     """Whether threads may lose time to neighbours while they have a processor."""
@@ -62,18 +65,28 @@ class BoundPath:
 
 
 def bind(
-    path: Path, host: Host, tree: InstanceTree, branch: Branch, workers: ThreadPool, finished: Callable[[Request], None], *, awaited: bool
+    path: Path,
+    host: Host,
+    tree: InstanceTree,
+    branch: Branch,
+    workers: ThreadPool,
+    finished: Callable[[Request], None],
+    *,
+    storage: TenantStorage,
+    awaited: bool,
+    holds_thread: bool = True,
 ) -> BoundPath:
     """Make the stages of a path for one tenant.
 
     The request waits for a worker before its first step on the caller and keeps it until the last one; steps before and after (packets on
-    their way in and out) occupy nobody of the application. Unless the end is `awaited`, `finished` may be called before the last time that
-    the request has collected, as soon as that is known.
+    their way in and out) occupy nobody of the application. If it does not hold its thread (asynchronous input and output), any worker does
+    each of these steps. Unless the end is `awaited`, `finished` may be called before the last time that the request has collected, as soon
+    as that is known.
     """
-    binder = _Binder(host, tree, branch, workers)
+    binder = _Binder(host, tree, branch, workers, storage)
     steps = path.steps
     mine = [i for i, step in enumerate(steps) if _is_callers(step)]
-    only = len(mine) == 1
+    only = len(mine) == 1 or not holds_thread
     i = 0
     while i < len(steps):
         step, following = steps[i], steps[i + 1] if i + 1 < len(steps) else None
@@ -82,8 +95,19 @@ def bind(
                 binder.burst(step, following, workers, (APPLICATION, "wait for thread"))
             else:
                 binder.callers(step, following, first=i == mine[0], last=i == mine[-1])
+        elif step.resource is Resource.CPU and step.context.held:
+            binder.holders(steps, i)
         elif step.resource is Resource.CPU:
             binder.executors(step, following)
+        elif step.resource in (Resource.DIRTY, Resource.SYNC):
+            binder.page_cache(step)
+        elif step.resource in (Resource.DISK, Resource.DISK_BUS):
+            if not _is_disk(steps[i - 1] if i else None):
+                binder.limit(steps, i)
+            if following is None and not awaited and not binder.settles_order(step):
+                binder.last_device(step)
+            else:
+                binder.device(step)
         elif following is None and not awaited and step.resource is not Resource.DELAY:
             binder.last_device(step)
         elif following is not None and _serves_in_order(step) and following.resource is Resource.DELAY:
@@ -99,6 +123,15 @@ def _is_callers(step: Step) -> bool:
     return step.resource is Resource.CPU and step.context.place is Place.CALLER
 
 
+def _is_disk(step: Step | None) -> bool:
+    return step is not None and step.resource in (Resource.DISK, Resource.DISK_BUS)
+
+
+def _between(step: Step, context: Context) -> bool:
+    """Whether a thread that is held in a context still waits while this step is done: it is below, or on a device."""
+    return step.resource is not Resource.CPU or (step.context.place is not Place.CALLER and step.context.level < context.level)
+
+
 def _serves_in_order(step: Step) -> bool:
     return step.resource in (Resource.NIC_RX, Resource.NIC_TX)
 
@@ -106,7 +139,10 @@ def _serves_in_order(step: Step) -> bool:
 class _Binder:
     """Appends stages one by one, and says what happens between the times that they note."""
 
-    def __init__(self, host: Host, tree: InstanceTree, branch: Branch, workers: ThreadPool) -> None:
+    def __init__(self, host: Host, tree: InstanceTree, branch: Branch, workers: ThreadPool, storage: TenantStorage) -> None:
+        self._storage = storage
+        self._held: HeldBurst | None = None
+        """The stage whose thread is still held."""
         self._host = host
         self._tree = tree
         self._branch = branch
@@ -137,6 +173,58 @@ class _Binder:
         """Append a burst on a thread of somebody else."""
         pool = self._tree.executor(self._branch, step.context)
         self.burst(step, following, pool, (self._branch.stack.names[step.context.level], f"wait for {pool.name}"))
+
+    def holders(self, steps: tuple[Step, ...], i: int) -> None:
+        """Append a burst on a thread of somebody else that blocks until the request comes back to it."""
+        step, following = steps[i], steps[i + 1] if i + 1 < len(steps) else None
+        rest = iter(steps[i + 1 :])
+        back = next((later for later in rest if not _between(later, step.context)), None)
+        returns = back is not None and back.resource is Resource.CPU and back.context == step.context
+        pool = self._tree.executor(self._branch, step.context)
+        if self._held is None:
+            self._wait(self._branch.stack.names[step.context.level], f"wait for {pool.name}")
+        work = self._cpu_work(step, following)
+        stage = HeldBurst(self._host.engine, work, pool, before=self._held, last=not returns)
+        self._stages.append(stage)
+        self._held = stage if returns else None
+        self._span(step, work)
+
+    def page_cache(self, step: Step) -> None:
+        """Append a stay in a kernel's page cache: becoming dirty, or waiting until nothing is."""
+        level, engine = step.context.level, self._host.engine
+        writeback, owner = self._storage.owner(self._branch, level, self._background)
+        layer = self._branch.stack.names[level]
+        if step.resource is Resource.DIRTY:
+            self._storage.will_write(self._branch, step, self._background)
+            self._stages.append(Dirty(engine, writeback, owner, step.fixed.total))
+            self._wait(layer, "wait for room for dirty pages")
+        else:
+            self._stages.append(Sync(engine, writeback, owner))
+            self._wait(layer, "wait for writeback")
+
+    def _background(
+        self, path: Path, branch: Branch, flusher: ThreadPool, finished: Callable[[Request], None]
+    ) -> tuple[AbstractStage, tuple[CpuWork, ...]]:
+        """Make the way of the write-back."""
+        bound = bind(
+            path, self._host, self._tree, branch, flusher, finished, storage=self._storage, awaited=True, holds_thread=False
+        )
+        return bound.first, bound.work
+
+    def limit(self, steps: tuple[Step, ...], i: int) -> None:
+        """Append the tenant's own limit before the neighbouring steps on the disk that begin here, if it has one."""
+        mine = list(takewhile(_is_disk, steps[i:]))
+        for write in (False, True):
+            limit = self._storage.limit(write=write)
+            works = [(step, step.block) for step in mine if step.block is not None and step.block.write is write]
+            if limit is not None and works:
+                count, size_bytes = sum(work.count for _, work in works), sum(step.size_bytes for step, _ in works)
+                self._stages.append(Limited(self._host.engine, limit, count, size_bytes))
+                self._wait(self._hardware, "wait for io limit")
+
+    def settles_order(self, step: Step) -> bool:
+        """Whether the device of a step says only when it is done that it is."""
+        return isinstance(self._disk(step), SharedDisk)
 
     def burst(self, step: Step, following: Step | None, pool: ThreadPool, wait: tuple[str, str]) -> None:
         """Append a burst on a thread of a pool."""
@@ -180,11 +268,24 @@ class _Binder:
         if step.resource is Resource.DELAY:
             submit = Delay(host.engine, amount).pass_on
         elif step.resource in (Resource.DISK, Resource.DISK_BUS):
-            submit = partial(self._disk(step).submit, amount)
+            disk = self._disk(step)
+            if isinstance(disk, SharedDisk):
+                self._queued_device(step, disk)
+                return
+            submit = partial(disk.submit, amount)
         else:
             submit = partial(self._link(step).send, amount, step.size_bytes)
         self._stages.append(Device(submit))
         self._stay(step)
+
+    def _queued_device(self, step: Step, disk: SharedDisk) -> None:
+        moves = step.block.positionings if step.block is not None and step.resource is Resource.DISK else 0.0
+        stage = QueuedDevice(self._host.engine, disk, self._storage.flow(disk), step.fixed.total, moves)
+        self._stages.append(stage)
+        part = step.fixed.parts[0]
+        self._intervals.append(
+            Interval((part.layer, f"wait for {part.cause}"), lambda: ((part.layer, part.cause, stage.account.mean_s),))
+        )
 
     def device_then_delay(self, step: Step, delay: Step) -> None:
         """Append a stay at a link and the delay that follows."""
@@ -206,10 +307,12 @@ class _Binder:
     def _reserve(self, step: Step) -> Reserve:
         if _serves_in_order(step):
             return partial(self._link(step).reserve, step.fixed.total, step.size_bytes)
-        return partial(self._disk(step).reserve, step.fixed.total)
+        disk = self._disk(step)
+        assert not isinstance(disk, SharedDisk)
+        return partial(disk.reserve, step.fixed.total)
 
     def _link(self, step: Step) -> Link:
         return self._host.nic.rx if step.resource is Resource.NIC_RX else self._host.nic.tx
 
-    def _disk(self, step: Step) -> Disk:
+    def _disk(self, step: Step) -> DiskOfHost:
         return self._host.disk if step.resource is Resource.DISK else self._host.disk_bus

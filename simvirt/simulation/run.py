@@ -10,11 +10,10 @@ from simvirt.engine import Engine
 from simvirt.layers.hardware import Hardware
 from simvirt.layers.path import plan_path
 from simvirt.layers.stack import Stack
-from simvirt.randomness import Streams
+from simvirt.randomness import Streams, uniforms
 from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler
 from simvirt.resources.cpu.idle import IdleLadder
 from simvirt.resources.cpu.scheduling import make_scheduler
-from simvirt.resources.disk import Disk
 from simvirt.resources.nic import Nic
 from simvirt.scenario import Scenario, Tenants, check_scenario, host_stack
 from simvirt.simulation.binding import BoundPath, Host, bind
@@ -22,6 +21,7 @@ from simvirt.simulation.counters import counted, decisions_of
 from simvirt.simulation.instances import InstanceTree, TenantShare
 from simvirt.simulation.memory import share_memory
 from simvirt.simulation.outcome import InstanceAccount, RunOutcome
+from simvirt.simulation.storage import DiskOfHost, Kernels, TenantStorage, make_disks, with_page_cache
 from simvirt.simulation.tenant import Finished, Tenant
 from simvirt.workloads.profile import RequestClass, Workload
 
@@ -49,10 +49,13 @@ class Simulation:
         scheduler = make_scheduler(self.engine, self._stack.hardware.processors, by_kernel)
         workloads = [catalog.workload(group.workload, scenario.override) for group in scenario.tenants]
         self._memory = share_memory(scheduler, self._stack.hardware, scenario.tenants, workloads)
-        self.host = _host(self.engine, self._stack.hardware, scheduler, contends=self._memory is not None)
+        self._streams = Streams(scenario.run.seed, replication)
+        turns = uniforms(self._streams.stream("disk/turns"))
+        disks = make_disks(self.engine, self._stack.hardware, fair=any(group.io_weight for group in scenario.tenants), turns=turns)
+        self.host = _host(self.engine, self._stack.hardware, scheduler, disks, contends=self._memory is not None)
+        self._kernels = Kernels(self.engine, self._stack.hardware)
         shared_level = 1 + platform.layers.index(platform.shared)
         self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, shared_level)
-        self._streams = Streams(scenario.run.seed, replication)
         self._processes: dict[AbstractGroup, str] = {}
         """Groups of the tenants' own processes."""
         self._free_core = 0
@@ -90,6 +93,7 @@ class Simulation:
         workload = self._catalog.workload(group.workload, self._scenario.override)
         stack = self._stack if group.on == "platform" else host_stack(self._stack)
         assert stack is not None
+        workload = with_page_cache(workload, group, stack)
         tenants = [self._tenant(group, i, workload, stack) for i in range(group.count)]
         self._free_core += group.pinned
         return tenants
@@ -104,11 +108,13 @@ class Simulation:
         self._processes[workers.group] = f"processes of {name}"
         if self._memory is not None:
             self._memory.owned(workers.group, group, workload)
+        storage = TenantStorage(self.engine, name, group, self.host.disk, self.host.disk_bus, self._kernels)
 
         def bind_class(request_class: RequestClass, finished: Finished, *, awaited: bool) -> BoundPath:
-            return bind(plan_path(stack, request_class.demand), self.host, self.tree, branch, workers, finished, awaited=awaited)
+            path, holds = plan_path(stack, request_class.demand), request_class.waits_for_disk
+            return bind(path, self.host, self.tree, branch, workers, finished, storage=storage, awaited=awaited, holds_thread=holds)
 
-        return Tenant(name, group, workload, self.engine, self._streams, bind_class)
+        return Tenant(name, group, workload, self.engine, self._streams, bind_class, storage.work)
 
     def _restart(self) -> None:
         self.host.scheduler.restart()
@@ -135,7 +141,7 @@ class Simulation:
         return InstanceAccount(name=name, **times, counters=counted(group, window_s))
 
 
-def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler, *, contends: bool) -> Host:
+def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler, disks: tuple[DiskOfHost, DiskOfHost], *, contends: bool) -> Host:
     idle = machine.idle
     states = [
         (0.0, idle.shallow_exit_s.si),
@@ -146,8 +152,8 @@ def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler, *, co
         engine=engine,
         scheduler=scheduler,
         nic=Nic(engine, machine.nic.bandwidth_bytes_per_s.si, machine.nic.packet_rate_per_s.si),
-        disk=Disk(engine, int(machine.disk.channels.si)),
-        disk_bus=Disk(engine, 1),
+        disk=disks[0],
+        disk_bus=disks[1],
         ladder=IdleLadder(states),
         contends=contends,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from math import nan
@@ -13,7 +13,7 @@ import numpy as np
 from simvirt.engine import Engine
 from simvirt.metrics.histogram import LatencyHistogram
 from simvirt.randomness import BLOCK, Streams, blocks
-from simvirt.resources.stages import Request
+from simvirt.resources.stages import CpuWork, Request
 from simvirt.scenario import Tenants
 from simvirt.simulation.binding import BoundPath
 from simvirt.simulation.ledger import Ledger
@@ -65,8 +65,19 @@ class Tenant:
     the sum of the response times of those that have ended plus, for each of the others, t less its start.
     """
 
-    def __init__(self, name: str, group: Tenants, workload: Workload, engine: Engine, streams: Streams, bind: BindClass) -> None:
+    def __init__(
+        self,
+        name: str,
+        group: Tenants,
+        workload: Workload,
+        engine: Engine,
+        streams: Streams,
+        bind: BindClass,
+        background: Sequence[CpuWork] = (),
+    ) -> None:
         self.name = name
+        self._background = background
+        """Work that is done for it while no request of its waits; more of it may appear."""
         self.is_closed = isinstance(group.load, ClosedLoop)
         self._group = group
         self._engine = engine
@@ -105,10 +116,13 @@ class Tenant:
         self._histogram = LatencyHistogram()
         for one in self._classes:
             one.restart()
+        for work in self._background:
+            work.restart()
 
     def cpu_s(self) -> float:
         """Core-seconds charged for its requests since the last restart."""
-        return sum(work.cpu_s() for one in self._classes for work in one.path.work)
+        own_s = sum(work.cpu_s() for one in self._classes for work in one.path.work)
+        return own_s + sum(work.cpu_s() for work in self._background)
 
     def _totals(self) -> _Totals:
         for one in self._classes:

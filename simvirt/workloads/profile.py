@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from simvirt.demand import Demand, Interface
+from simvirt.demand import Demand, DiskRead, DiskWrite, Interface
 from simvirt.evidence import Cost
 from simvirt.memory_character import MemoryCharacter
 from simvirt.workloads.distributions import Distribution
@@ -23,6 +23,12 @@ class RequestClass:
     demand: Demand
     evidence: tuple[tuple[str, Cost], ...] = ()
     """Each number of the demand by its path (`operation.field`)."""
+
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether its thread waits for the disk; not if all that it asks of the disk is queued (asynchronous input and output)."""
+        asked = [operation for operation in self.demand.operations if isinstance(operation, DiskRead | DiskWrite)]
+        return not asked or any(operation.queued < operation.count for operation in asked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
