@@ -34,6 +34,10 @@ class BuildContext:
 
     files: Mapping[str, ContextFile] = field(default_factory=dict)
 
+    def names(self) -> set[str]:
+        """Files and folders that a build file may name."""
+        return {"/".join(parts[: i + 1]) for parts in (path.split("/") for path in self.files) for i in range(len(parts))}
+
     def matching(self, source: str) -> dict[str, ContextFile]:
         """Files that a source of COPY names: a file, a folder with all below it, or a pattern."""
         wanted = os.path.normpath("/" + source).strip("/")
