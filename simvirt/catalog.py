@@ -1,8 +1,8 @@
 """Finds profiles, builds what they describe, and refuses what has no evidence.
 
-A profile is a TOML file in a folder of its kind: `references`, `hardware`, `layers`, `platforms`, `schedulers`, `workloads`; `images` and the
-folders beside it for what `simvirt image` needs. A user's own folder with the same layout adds to the built-in ones; a profile of the same name
-takes its place.
+A profile is a TOML file in a folder of its kind: `references`, `hardware`, `layers`, `platforms`, `schedulers`, `workloads`; `images` and
+the folders beside it for what `simvirt image` needs. A user's own folder with the same layout adds to the built-in ones; a profile of the
+same name takes its place.
 """
 
 from __future__ import annotations
@@ -161,8 +161,9 @@ class Catalog:
 
 
 _WORDS: Final = {
-    "hardware": "machine", "layers": "layer", "platforms": "platform", "schedulers": "scheduler", "workloads": "workload", "images": "image",
-    "registries": "registry", "container-engines": "container engine", "lazy-formats": "lazy format", "machine-images": "machine image",
+    "hardware": "machine", "layers": "layer", "platforms": "platform", "schedulers": "scheduler", "workloads": "workload",
+    "images": "image", "registries": "registry", "container-engines": "container engine", "lazy-formats": "lazy format",
+    "machine-images": "machine image",
 }  # fmt: skip
 """What one profile of a folder is called."""
 

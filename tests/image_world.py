@@ -65,7 +65,9 @@ def image(*layers: Layer, **config: Any) -> Image:
 class World:
     """One host, one engine, one registry that has some images."""
 
-    def __init__(self, *images: Image, engine: dict[str, float] | None = None, registry: dict[str, float] | None = None, **spec: float) -> None:
+    def __init__(
+        self, *images: Image, engine: dict[str, float] | None = None, registry: dict[str, float] | None = None, **spec: float
+    ) -> None:
         self.engine = Engine()
         self.registry = Registry(self.engine, registry_profile(**(registry or {})), images)
         self.daemon = self.daemon_named("host", engine or {}, **spec)

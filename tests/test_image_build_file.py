@@ -124,7 +124,7 @@ def test_every_mistake_at_once_with_its_line() -> None:
         ("ARG x\n", "line 1: no FROM"),
         ("FROM a AS b\nFROM c AS b\n", "a stage 'b' is there already"),
         ("FROM a AS 1b\n", "stage name '1b'"),
-        ("FROM a AS b\nCOPY --from=b x y\n", "cannot copy from itself"),
+        ("FROM a AS b\nCOPY --from=b x y\n", "it cannot copy from itself"),
         ("FROM a\nCOPY a b c\n", "must be a folder"),
         ("# escape=/\nFROM a\n", "a backslash or a backtick"),
         ("FROM a\nENV a='x\n", "opened and never closed"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from image_world import MB, World, image, layer, lazy_profile, machine_profile
 
 from simvirt.images.build import build
 from simvirt.images.container import Start, run, stop
@@ -21,7 +22,6 @@ from simvirt.images.plan import plan_build
 from simvirt.images.store import ImageStore
 from simvirt.images.timeline import Span, most_at_once, union_s
 from simvirt.images.transfer import pull, push
-from image_world import MB, World, image, layer, lazy_profile, machine_profile
 
 APPLY = {"apply_s_per_byte": 1 / (20 * MB)}
 """Unpacks 20 MB a second: as many bytes as 10 MB a second on the wire bring, at a ratio of 2."""
@@ -50,9 +50,9 @@ def test_handshake_questions_and_requests_come_first() -> None:
 
 
 def test_a_big_bottom_layer_delays_all() -> None:
-    """Bottom 40 MB, two of 5 MB above. They share 10 MB/s: the small ones are there at 15 MB / 10 MB/s = 1.5 s, the bottom one at 50 / 10 = 5 s.
-    Unpacking in order begins at 5 s and takes 80 + 10 + 10 MB at 20 MB/s = 5 s: 10 s in all. With the big one on top the small ones are unpacked
-    meanwhile (1 s, done at 2.5), and only the big one's 4 s come after 5 s: 9 s."""
+    """Bottom 40 MB, two of 5 MB above. They share 10 MB/s: the small ones are there at 15 MB / 10 MB/s = 1.5 s, the bottom one at 50 / 10
+    = 5 s. Unpacking in order begins at 5 s and takes 80 + 10 + 10 MB at 20 MB/s = 5 s: 10 s in all. With the big one on top the small
+    ones are unpacked meanwhile (1 s, done at 2.5), and only the big one's 4 s come after 5 s: 9 s."""
     bottom = image(layer("big", 40), layer("x", 5), layer("y", 5))
     world = World(bottom, engine=APPLY)
     assert world.do(pull(world.daemon, bottom, world.registry)) == pytest.approx(10.0)

@@ -6,6 +6,7 @@ a step that copies reads, and writes files as unpacking does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from simpy.events import AllOf, Event
@@ -30,7 +31,7 @@ class Built:
     """Steps that were done."""
 
 
-def build(daemon: Daemon, plan: BuildPlan, registry: Registry, bases: dict[str, Image], name: str = "build") -> Steps:
+def build(daemon: Daemon, plan: BuildPlan, registry: Registry, bases: Mapping[str, Image]) -> Steps:
     """Build the target of a plan; pull the images that it stands on, if they are not here. Gives a Built."""
     for base in plan.bases:
         if bases[base].digest not in {image.digest for image in daemon.store.images}:

@@ -86,7 +86,7 @@ def _rules(place: Path) -> IgnoreRules:
 
 def _file(path: Path) -> ContextFile:
     if path.is_symlink():
-        target = os.readlink(path)
+        target = path.readlink()
         return ContextFile(0, "sha256:" + hashlib.sha256(b"link:" + os.fsencode(target)).hexdigest())
     if not path.is_file():  # a pipe, a socket or a device has no content to copy
         return ContextFile(0, "sha256:" + hashlib.sha256(b"special").hexdigest())

@@ -15,7 +15,7 @@ from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler, Abs
 from simvirt.resources.cpu.fluid import FluidScheduler
 from simvirt.resources.disk import Disk
 
-__all__ = ["Host", "HostSpec", "PageCache"]
+__all__ = ["Host", "HostSpec", "PageCache", "finish"]
 
 _DIRTY_SHARE: Final = 0.2
 """Linux: vm.dirty_ratio, the share of memory above which writers wait."""
@@ -98,7 +98,7 @@ class Host:
         """Work of one thread; the event comes when it has been served."""
         event = self.engine.event()
         if cpu_s > 0:
-            thread.run(cpu_s, event.succeed, None)
+            thread.run(cpu_s, finish, event)
         else:
             event.succeed()
         return event
@@ -135,5 +135,13 @@ class Host:
         event = self.engine.event()
         if access_s + transfer_s == 0:
             return event.succeed()
-        self.disk.submit(access_s, lambda _: self.bus.submit(transfer_s, event.succeed, None), None)
+        self.disk.submit(access_s, self._accessed, (transfer_s, event))
         return event
+
+    def _accessed(self, request: tuple[float, Event]) -> None:
+        self.bus.submit(request[0], finish, request[1])
+
+
+def finish(event: Event) -> None:
+    """Let an event come now: what a resource calls when it has served something."""
+    event.succeed()

@@ -1,8 +1,8 @@
 """Starting before everything is here: the index first, then what is read, when it is read.
 
-The indices of all layers are fetched at once, each with a few questions one after the other. With a list of what a start reads (a prioritized
-set), that part is fetched before the container starts; without, the application waits for each part that it touches. What is not
-touched is not fetched. Parts are one request per file, or fewer where neighbours come along; `streams` of them are under way at once.
+The indices of all layers are fetched at once, each with a few questions one after the other. With a list of what a start reads (a
+prioritized set), that part is fetched before the container starts; without, the application waits for each part that it touches. What is
+not touched is not fetched. Parts are one request per file, or fewer where neighbours come along; `streams` of them are under way at once.
 """
 
 from __future__ import annotations

@@ -30,7 +30,10 @@ def ship(daemon: Daemon, machine: MachineImageProfile, registry: Registry, name:
 
 
 def boot(daemon: Daemon, machine: MachineImageProfile, start: Start, name: str = "machine") -> Steps:
-    """Make the machine, boot its operating system, start the application in it. Its guest reads what it needs through the host's page cache."""
+    """Make the machine, boot its operating system, start the application in it.
+
+    Its guest reads what it needs through the host's page cache.
+    """
     engine = daemon.engine
     began = engine.now
     yield engine.timeout(machine.monitor_s.si)

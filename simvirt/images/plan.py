@@ -1,12 +1,12 @@
 """From a build file to steps with cache keys, layers and images: everything about a build that takes no time.
 
-A key stands for all that can change what a step makes: the key of the step before, what a command sees (environment, folder, user, shell, build
-arguments in scope), and the step itself: the text of RUN; the paths and contents of the files of COPY and ADD. So a changed step changes the keys of all
-later ones of its stage, and of stages that stand on it. Labels, commands, ports and the like change the configuration alone: no command sees
-them. Stages that the target does not need are not built.
+A key stands for all that can change what a step makes: the key of the step before, what a command sees (environment, folder, user, shell,
+build arguments in scope), and the step itself: the text of RUN; the paths and contents of the files of COPY and ADD. So a changed step
+changes the keys of all later ones of its stage, and of stages that stand on it. Labels, commands, ports and the like change the
+configuration alone: no command sees them. Stages that the target does not need are not built.
 
-The digest of a layer of copied files is that of its files. What RUN makes is not known without running it: its digest is that of its inputs, which
-is right for steps that give the same every time.
+The digest of a layer of copied files is that of its files. What RUN makes is not known without running it: its digest is that of its
+inputs, which is right for steps that give the same every time.
 """
 
 from __future__ import annotations
@@ -238,7 +238,7 @@ class _Planner:
                 return None
             return _State(end.image, end.key, dict(end.environment), {}, dict(end.files), end.folder, end.user, end.shell)
         if not base:
-            self.problems.append(f"line {stage.line}: FROM {stage.base}: no image is left when variables are replaced; give the ARG a value")
+            self.problems.append(f"line {stage.line}: FROM {stage.base}: no image is left once replaced; give the ARG a value")
             return None
         if base == SCRATCH:
             return _State(Image(), digest_of("scratch"), {}, {}, {})
@@ -335,7 +335,7 @@ class _Planner:
         content = {place: [file.digest, file.executable] for place, file in sorted(files.items())}
         owned = [list(flag) for flag in instruction.flags if flag[0] != "from"]
         from_what = [self._content(stage) for stage in needs] or sources
-        what = {"copy": content, "flags": owned, "unknown": unknown and [unknown, from_what, target]}
+        what = {"copy": content, "flags": owned, "unknown": {"paths": unknown, "from": from_what, "to": target} if unknown else None}
         known_work = StepWork(size_bytes=sum(file.size_bytes for file in files.values()), files=float(len(files)))
         base = self.assumed.copied if unknown else known_work
         work = annotated(base, instruction.annotations, instruction.line, self.problems)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from simpy.events import Event
 
 from simvirt.engine import Engine
+from simvirt.images.host import finish
 from simvirt.images.image import Image, Layer
 from simvirt.images.profiles import RegistryProfile
 from simvirt.resources.cpu.contract import AbstractGroup, AbstractThread, Share
@@ -28,7 +29,7 @@ class Connection:
         """Move so many bytes; the event comes with the last one."""
         event = self._engine.event()
         if size_bytes > 0:
-            self._thread.run(size_bytes / self._full_bytes_per_s, event.succeed, None)
+            self._thread.run(size_bytes / self._full_bytes_per_s, finish, event)
         else:
             event.succeed()
         return event
@@ -37,8 +38,8 @@ class Connection:
 class Line:
     """One direction between a client and a registry: max-min fair sharing among all connections of all clients.
 
-    A transfer's rate is bounded by its connection, by the client's network interface, and by the registry's bandwidth, each shared evenly by those
-    that it bounds: a fluid tree. The client's interface is counted per registry: two registries at once may exceed it.
+    A transfer's rate is bounded by its connection, by the client's network interface, and by the registry's bandwidth, each shared evenly
+    by those that it bounds: a fluid tree. The client's interface is counted per registry: two registries at once may exceed it.
     """
 
     def __init__(self, engine: Engine, group: AbstractGroup, full_bytes_per_s: float, connection_bytes_per_s: float) -> None:

@@ -58,7 +58,8 @@ class ImageStore:
     ) -> tuple[Image, ...]:
         """Remove images until no more than `down_to` of the disk is taken, if more than `above` is; give those removed.
 
-        The one used longest ago goes first. Images in use, and those that were used less than `age_s` ago, stay. A layer goes with the last image that has it.
+        The one used longest ago goes first. Images in use, and those that were used less than `age_s` ago, stay. A layer goes with the
+        last image that has it.
         """
         if self.size_bytes < above * capacity_bytes:
             return ()

@@ -14,8 +14,8 @@ class WritableLayer:
     """Files that a container wrote over its image.
 
     Writing to a file of the image copies the whole file up, once, whatever the length of the write: a read and a write of its size, in
-    requests of `request_bytes`. Later writes to it, and to files of its own, cost only themselves. Deleting leaves a mark (a whiteout), which
-    is a file without content. Pages that are in the page cache need no read: say so with `cached`.
+    requests of `request_bytes`. Later writes to it, and to files of its own, cost only themselves. Deleting leaves a mark (a whiteout),
+    which is a file without content. Pages that are in the page cache need no read: say so with `cached`.
     """
 
     def __init__(self, image: Image, files: Mapping[str, float], request_bytes: float = 131072.0) -> None:

@@ -22,7 +22,8 @@ FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
     "HEALTHCHECK": ("interval", "timeout", "start-period", "start-interval", "retries"),
     **dict.fromkeys(
         (
-            "ARG", "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "LABEL", "MAINTAINER", "ONBUILD", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
+            "ARG", "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "LABEL", "MAINTAINER", "ONBUILD", "SHELL", "STOPSIGNAL", "USER", "VOLUME",
+            "WORKDIR",
         ),
         (),
     ),

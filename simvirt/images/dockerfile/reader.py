@@ -20,6 +20,7 @@ __all__ = ["read_build_file"]
 _FLAG: Final = re.compile(r"--([a-z][a-z-]*)(?:=(\S*))?(?:\s+|$)")
 _STAGE_NAME: Final = re.compile(r"[a-z][a-z0-9_.-]*")
 _ANNOTATION: Final = re.compile(r"simvirt:\s*(.*)")
+_PORTS: Final = re.compile(r"\d{1,5}(-\d{1,5})?(/(tcp|udp|sctp))?", re.IGNORECASE)
 _ARRAYS: Final = ("RUN", "CMD", "ENTRYPOINT", "COPY", "ADD", "VOLUME", "SHELL")
 _BARE_ALLOWED: Final = ("CMD", "ENTRYPOINT")
 _FLAGS_WITHOUT_VALUE: Final = ("link", "parents", "keep-git-dir", "unpack")
@@ -153,7 +154,7 @@ def _check(instruction: Instruction, stages: list[Stage], escape: str, problems:
             if len(words) + (0 if not instruction.heredocs else len(instruction.heredocs) > 1) < 2:
                 problems.append(f"{at}: {instruction.keyword} needs at least one source and a destination; got {text!r}")
             elif len(words) > 2 and not words[-1].endswith(("/", ".")) and "$" not in words[-1]:
-                problems.append(f"{at}: {instruction.keyword} of several sources: the destination {words[-1]!r} must be a folder; end it with /")
+                problems.append(f"{at}: {instruction.keyword} of several sources: {words[-1]!r} must be a folder; end it with /")
             _check_from(instruction, stages, problems)
         case "ENV" | "LABEL":
             pairs = "=" in words[0]
@@ -161,7 +162,7 @@ def _check(instruction: Instruction, stages: list[Stage], escape: str, problems:
             if not pairs and len(words) < 2:
                 problems.append(f"{at}: {instruction.keyword} {text}: a name without a value; write name=value")
             problems.extend(f"{at}: {instruction.keyword}: {word!r} is no name=value; quote values with blanks" for word in wrong)
-            problems.extend(f"{at}: {instruction.keyword}: {word!r} has no name; write name=value" for word in words if word.startswith("="))
+            problems.extend(f"{at}: {instruction.keyword}: {word!r}; write name=value" for word in words if word.startswith("="))
         case "SHELL":
             if not instruction.array:
                 problems.append(f'{at}: SHELL {text}: a JSON array of words; write SHELL ["program", "option"]')
@@ -181,9 +182,8 @@ def _check(instruction: Instruction, stages: list[Stage], escape: str, problems:
             if len(words) != 1 and instruction.keyword != "WORKDIR":
                 problems.append(f"{at}: {instruction.keyword} takes one word; got {text!r}")
         case "EXPOSE":
-            for word in words:
-                if "$" not in word and re.fullmatch(r"\d{1,5}(-\d{1,5})?(/(tcp|udp|sctp))?", word, re.IGNORECASE) is None:
-                    problems.append(f"{at}: EXPOSE {word!r}; a port from 1 to 65535, with /tcp or /udp")
+            wrong = [word for word in words if "$" not in word and _PORTS.fullmatch(word) is None]
+            problems.extend(f"{at}: EXPOSE {word!r}; a port from 1 to 65535, with /tcp or /udp" for word in wrong)
 
 
 def _check_from(instruction: Instruction, stages: list[Stage], problems: list[str]) -> None:
@@ -194,4 +194,4 @@ def _check_from(instruction: Instruction, stages: list[Stage], problems: list[st
         earlier = f"0 to {here.index - 1}" if here.index else "none: this is the first one"
         problems.append(f"line {instruction.line}: {instruction.keyword} --from={source}: not an earlier stage; earlier stages: {earlier}")
     if here.name and source.lower() == here.name:
-        problems.append(f"line {instruction.line}: {instruction.keyword} --from={source}: a stage cannot copy from itself; name an earlier one")
+        problems.append(f"line {instruction.line}: {instruction.keyword} --from={source}: it cannot copy from itself; name another")

@@ -88,7 +88,8 @@ def _logical(physical: list[str], first: int, escape: str, problems: list[str]) 
             comments = [*comments, stripped[1:].strip()] if stripped else []
             i += 1
             continue
-        number, parts, continued = i + 1, [], True
+        number, continued = i + 1, True
+        parts: list[str] = []
         while continued and i < len(physical):
             line = physical[i]
             i += 1

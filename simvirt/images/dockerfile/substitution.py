@@ -1,10 +1,10 @@
 """Variables in the words of an instruction, replaced as the format says.
 
-`$name` and `${name}`; `${name:-word}` word if unset or empty, `${name:+word}` word if set and not empty, `${name:?word}` a mistake with that text
-if unset or empty; each of them without the colon looks only at whether the name is set. `${name#pattern}` and `##` take away the shortest and
-the longest match at the beginning, `%` and `%%` at the end, `${name/pattern/word}` and `//` replace the first match and all of them; in
-patterns `*` is any text and `?` one character. Inside single quotes nothing is replaced; the escape character takes the meaning from
-what follows it. An unset name is empty text.
+`$name` and `${name}`; `${name:-word}` word if unset or empty, `${name:+word}` word if set and not empty, `${name:?word}` a mistake with
+that text if unset or empty; each of them without the colon looks only at whether the name is set. `${name#pattern}` and `##` take away
+the shortest and the longest match at the beginning, `%` and `%%` at the end, `${name/pattern/word}` and `//` replace the first match and
+all of them; in patterns `*` is any text and `?` one character. Inside single quotes nothing is replaced; the escape character takes the
+meaning from what follows it. An unset name is empty text.
 """
 
 from __future__ import annotations
