@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_image(commands: argparse._SubParsersAction[argparse.ArgumentParser], profiles: argparse.ArgumentParser) -> None:
+def _add_image(commands: argparse._SubParsersAction[_Parser], profiles: _Parser) -> None:
     image = commands.add_parser("image", help="build, inspect, pull and run images, and where the time goes")
     verbs = image.add_subparsers(title="commands", metavar="COMMAND", required=True)
     written = _Parser(add_help=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from simvirt.images.lazy import LazyImage, lazy_pull, lazy_run
 from simvirt.images.plan import BuildPlan, plan_build
 from simvirt.images.profiles import EngineProfile, ImageProfile, LazyProfile, RegistryProfile
 from simvirt.images.registry import Registry
-from simvirt.images.timeline import union_s
+from simvirt.images.timeline import Span, union_s
 from simvirt.images.transfer import pull
 from simvirt.metrics.tidy import write_json_atomic
 from simvirt.reports.gantt import gantt_chart, gantt_text
@@ -83,8 +83,8 @@ class _Bench:
         if chart is not None:
             _draw(chart, timeline.spans, title, f"On {where}. {self.grades()}.")
         if json is not None:
-            spans = [asdict(span) for span in timeline.spans]
-            record = {"simvirt": __version__, **self.names, "total_s": self.engine.now, **more, "spans": spans}
+            told = [asdict(span) for span in timeline.spans]
+            record = {"simvirt": __version__, **self.names, "total_s": self.engine.now, **more, "spans": told}
             try:
                 write_json_atomic(record, json)
             except OSError as error:
@@ -96,7 +96,7 @@ def _costs(profile: Any) -> list[Cost]:
     return [value for name in profile.__dataclass_fields__ if isinstance(value := getattr(profile, name), Cost)]
 
 
-def _draw(path: Path, spans: Sequence[Any], title: str, caption: str) -> None:
+def _draw(path: Path, spans: Sequence[Span], title: str, caption: str) -> None:
     from simvirt.reports.style import chart_style, render  # noqa: PLC0415 - slow to import
 
     with chart_style():
@@ -153,16 +153,16 @@ def image_inspect(path: Path, json: Path | None = None) -> list[str]:
 
 def _record(one: Found) -> dict[str, Any]:
     layers = [asdict(layer) for layer in one.image.layers]
-    return {"name": one.name, "digest": one.image.digest, "layers": layers, "unmeasured": list(one.unmeasured), "biggest": dict(one.biggest)}
+    further = {"unmeasured": list(one.unmeasured), "biggest": dict(one.biggest)}
+    return {"name": one.name, "digest": one.image.digest, "layers": layers, **further}
 
 
 def _inspected(one: Found) -> list[str]:
     image = one.image
-    rows = [
-        (str(i), layer.digest[:19], layer.compression, _size(layer.wire_bytes), "?" if layer.digest in one.unmeasured else _size(layer.size_bytes))
-        + (f"{layer.files:.0f}",)
-        for i, layer in enumerate(image.layers, 1)
-    ]
+    rows = []
+    for i, layer in enumerate(image.layers, 1):
+        unpacked = "?" if layer.digest in one.unmeasured else _size(layer.size_bytes)
+        rows.append((str(i), layer.digest[:19], layer.compression, _size(layer.wire_bytes), unpacked, f"{layer.files:.0f}"))
     lines = [f"{one.name}: {len(image.layers)} layers, {_size(image.wire_bytes)} on the wire, {_size(image.size_bytes)} unpacked"]
     lines += ["", *table(("layer", "digest", "packed", "on the wire", "unpacked", "files"), rows, right=_RIGHT)]
     if one.unmeasured:
@@ -195,7 +195,7 @@ def image_pull(
     _check_outputs(chart, json)
     bench = _Bench(catalog, machine, engine, registry)
     image, start = _known(catalog, name)
-    _bring(bench, image, start, name, present, lazy)
+    _bring(bench, image, start, present, lazy)
     took = bench.engine.now
     size = f"{_size(bench.registry.sent_bytes)} of {_size(image.wire_bytes)} crossed the wire"
     head = [f"{name}: {len(image.layers)} layers, {_size(image.size_bytes)} unpacked; pulled in {took:.3f} s, {size}"]
@@ -224,7 +224,7 @@ def image_run(
     if lazy is not None and pulled != "no":
         raise CatalogError([f"--lazy with --pulled {pulled}: an image that is here has nothing to fetch; leave one of them out"])
     if pulled == "no":
-        _bring(bench, image, start, name, (), lazy)
+        _bring(bench, image, start, (), lazy)
     else:
         for layer in image.layers:
             daemon.store.add_layer(layer)
@@ -244,7 +244,7 @@ def image_run(
     return bench.report(head, f"Start of {Path(name).name}", chart, json, more)
 
 
-def _bring(bench: _Bench, image: Image, start: Start, name: str, present: Sequence[str], lazy: str | None) -> None:
+def _bring(bench: _Bench, image: Image, start: Start, present: Sequence[str], lazy: str | None) -> None:
     bench.offer(image)
     for other in present:
         there, _ = _known(bench.catalog, other)
@@ -291,10 +291,10 @@ def image_build(
     took = bench.daemon.timeline.end_s
     image = built.image
     lines = [f"{image.digest[:19]}: {len(image.layers)} layers, {_size(image.size_bytes)} unpacked; built in {took:.3f} s"]
-    rows = [
-        (str(step.line), step.keyword, _short(step.text), step.key[7:19], _size(step.layer.size_bytes), "assumed" if step.assumed else "told")
-        for step in plan.steps
-    ]
+    rows = []
+    for step in plan.steps:
+        known_by = "assumed" if step.assumed else "told"
+        rows.append((str(step.line), step.keyword, _short(step.text), step.key[7:19], _size(step.layer.size_bytes), known_by))
     if rows:
         lines += ["", *table(("line", "step", "what", "cache key", "unpacked", "its work is"), rows, right=_RIGHT)]
     lines += ["", f"{built.hits} steps from the cache, {built.misses} done"]
@@ -304,9 +304,7 @@ def image_build(
     return bench.report(lines, f"Build of {place.resolve().name}", chart, json, more)
 
 
-def _earlier(span: Any, by_s: float) -> Any:
-    from dataclasses import replace  # noqa: PLC0415
-
+def _earlier(span: Span, by_s: float) -> Span:
     return replace(span, start_s=span.start_s - by_s, end_s=span.end_s - by_s)
 
 

@@ -74,7 +74,7 @@ def _cached(daemon: Daemon, digest: str, wanted: float, size_bytes: float) -> fl
     if not wanted:
         return 0.0
     left = wanted * daemon.host.cache.held(digest) / size_bytes
-    return max(left, min(wanted, daemon.host.cache.held(_hot(digest))))
+    return min(wanted, max(left, daemon.host.cache.held(_hot(digest))))
 
 
 def _hot(digest: str) -> str:

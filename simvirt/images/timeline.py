@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-__all__ = ["Span", "Timeline", "most_at_once", "union_s"]
+__all__ = ["Span", "Timeline", "divided", "most_at_once", "union_s"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,3 +70,18 @@ def most_at_once(spans: Sequence[Span]) -> int:
         now += change
         most = max(most, now)
     return most
+
+
+def divided(spans: Iterable[Span], start_s: float, end_s: float, order: Sequence[str]) -> dict[str, float]:
+    """The time from start to end, each instant given to one kind of span: the first in `order` that is under way.
+
+    Kinds that `order` does not name come after it, by name; an instant without a span is a wait. The parts add up to the whole.
+    """
+    known = sorted(spans, key=lambda span: span.start_s)
+    edges = sorted({start_s, end_s, *(t for span in known for t in (span.start_s, span.end_s) if start_s < t < end_s)})
+    parts: dict[str, float] = {}
+    for a, b in pairwise(edges):
+        active = {span.kind for span in known if span.start_s <= a and span.end_s >= b}
+        kind = next((kind for kind in (*order, *sorted(active)) if kind in active), "wait")
+        parts[kind] = parts.get(kind, 0.0) + b - a
+    return parts

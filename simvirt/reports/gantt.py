@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from simvirt.reports.style import SIZE_IN, add_caption
 
@@ -54,9 +54,9 @@ def draw_lanes(axes: Axes, bars: Sequence[Bar], order: Sequence[str]) -> None:
     for bar in bars:
         if bar.lane in names:
             i = order.index(bar.kind)
-            look = {"color": _COLOURS[i % len(_COLOURS)], "hatch": _HATCHES[i % len(_HATCHES)], "edgecolor": "white", "linewidth": 0.6}
-            label = bar.kind if bar.kind not in seen else None
-            axes.barh(names.index(bar.lane), bar.end_s - bar.start_s, left=bar.start_s, height=0.7, label=label, **look)
+            look: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.6, "label": bar.kind if bar.kind not in seen else None}
+            look |= {"color": _COLOURS[i % len(_COLOURS)], "hatch": _HATCHES[i % len(_HATCHES)]}
+            axes.barh(names.index(bar.lane), bar.end_s - bar.start_s, left=bar.start_s, height=0.7, **look)
             seen.add(bar.kind)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
