@@ -238,13 +238,20 @@ def tables(results: Results) -> dict[str, pd.DataFrame]:
 
 # --- Charts ----------------------------------------------------------------------------------------------------------
 
-PARTS: Final = {
-    "handshake": "#8DA3B4", "look up": "#8DA3B4", "download": "#0072B2", "unpack": "#E69F00", "index": "#56B4E9", "prefetch": "#3A9BDC",
-    "fetch on demand": "#B8578F", "serve": "#C98A00", "RUN": "#D55E00", "COPY": "#7A5C3A", "monitor": "#7A5C3A", "boot": "#D55E00",
-    "engine": "#009E73", "mount": "#66C2A4", "network": "#66C2A4", "run time": "#66C2A4", "read": "#B8578F", "application": "#000000",
-    "wait": "#C4C4C4",
-}  # fmt: skip
-"""Cause → colour; causes of one colour never stand side by side in one bar."""
+PARTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "handshake, look-up": ("#8DA3B4", ("handshake", "look up")),
+    "download": ("#0072B2", ("download",)),
+    "unpack": ("#E69F00", ("unpack",)),
+    "index": ("#56B4E9", ("index",)),
+    "fetch or read what is used": ("#B8578F", ("prefetch", "fetch on demand", "read")),
+    "unpack and hand to the reader": ("#F2CF8F", ("serve",)),
+    "steps of the build": ("#D55E00", ("RUN", "COPY", "ADD")),
+    "boot of the machine": ("#7A5C3A", ("monitor", "boot")),
+    "start of the container": ("#009E73", ("engine", "mount", "network", "run time")),
+    "application": ("#000000", ("application",)),
+    "wait": ("#C4C4C4", ("wait",)),
+}
+"""What a part is called, its colour, the causes that it holds."""
 
 
 def charts(results: Results) -> dict[str, bytes]:
@@ -276,18 +283,19 @@ def _where(results: Results) -> Figure:
     for i, name in enumerate(names):
         own = frame[frame["case"] == name].groupby("cause")["mean_s"].sum()
         left = 0.0
-        for cause in [c for c in PARTS if c in own.index]:
-            label = cause if cause not in seen else None
-            axes.barh(i, own[cause], left=left, color=PARTS[cause], edgecolor="white", linewidth=0.5, label=label)
-            seen.add(cause)
-            left += own[cause]
+        for part, (colour, causes) in PARTS.items():
+            seconds = own.reindex(causes).sum()
+            if seconds:
+                axes.barh(i, seconds, left=left, color=colour, label=part if part not in seen else None)
+                seen.add(part)
+                left += seconds
         axes.text(left, i, f" {left:.2f} s", va="center", fontsize=11)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.margins(x=0.08)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("Time (s)")
-    axes.legend(loc="center right", ncols=2)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     caption = (
         f"{MACHINE}, hosted registry (1 Gbit/s, 50 MB/s per connection), three layers downloaded at once, unpacked in order on one "
         "thread. Where several things go on, an instant counts as unpacking first, then as downloading. Assumed: sizes of layers "
@@ -310,13 +318,15 @@ def _pulls() -> Figure:
     for axes, (name, own) in zip(grid.flat, spans.items(), strict=True):
         draw_lanes(axes, own, order)
         axes.set_title(name, loc="left")
-        axes.legend(loc="lower right", ncols=2, fontsize=10)
         axes.tick_params(labelsize=10)
     for axes in grid[1]:
         axes.set_xlabel("Time (s)")
+    drawn = [axes.get_legend_handles_labels() for axes in grid.flat]
+    known = {label: handle for handles, labels in drawn for handle, label in zip(handles, labels, strict=True)}
+    figure.legend([known[kind] for kind in order], order, loc="center right")
     caption = f"{MACHINE}, hosted registry; lanes in the order in which they begin. Sizes of layers are recalled."
     bottom = add_caption(figure, caption)
-    figure.tight_layout(rect=(0.0, bottom, 1.0, 0.935))
+    figure.tight_layout(rect=(0.0, bottom, 0.85, 0.935))
     return figure
 
 
@@ -349,7 +359,7 @@ def _predicted(results: Results) -> Figure:
     right.invert_yaxis()
     right.set_xlim(40, 100)
     right.set_xlabel("Pull / (pull + run), mean over 57 images (%)")
-    right.set_title("Slacker's population; line: published 76 %", loc="left")
+    right.set_title("Slacker; line: published 76 %", loc="left")
     fitted = "; ".join(f"{chart} {bandwidth_of(chart) / 1e6:.1f} MB/s" for chart in FORMATS if chart in set(results.points["scenario"]))
     caption = (
         f"Left: of each chart the gzip rows set the bandwidth to the registry ({fitted}) and are not scored; sizes of images are "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from simvirt.reports.style import SIZE_IN, add_caption
+from simvirt.reports.style import SIZE_IN, WAIT, add_caption
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Bar", "draw_lanes", "gantt_chart", "gantt_text"]
 
-_COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#B8578F", "#000000", "#8DA3B4", "#7A5C3A", "#C98A00")
+_COLOURS: Final = ("#8DA3B4", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#B8578F", "#000000", "#7A5C3A", "#F2CF8F")
 """After Okabe and Ito: told apart by colour-blind readers."""
-_HATCHES: Final = ("", "//", "..", "\\\\", "xx", "--", "", "++", "oo", "**")
+_HATCHES: Final = ("", "///", "...")
+"""For kinds beyond the colours."""
 _MOST_LANES: Final = 40
+_FEWEST_LANES: Final = 8
+"""Room that is left even if there are fewer, so that bars stay slender."""
 
 
 class Bar(Protocol):
@@ -55,11 +58,13 @@ def draw_lanes(axes: Axes, bars: Sequence[Bar], order: Sequence[str]) -> None:
         if bar.lane in names:
             i = order.index(bar.kind)
             look: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.6, "label": bar.kind if bar.kind not in seen else None}
-            look |= {"color": _COLOURS[i % len(_COLOURS)], "hatch": _HATCHES[i % len(_HATCHES)]}
+            look |= {"color": _COLOURS[i % len(_COLOURS)], "hatch": _HATCHES[i // len(_COLOURS) % len(_HATCHES)]}
+            if bar.kind == "wait":
+                look |= {"color": WAIT, "hatch": ""}
             axes.barh(names.index(bar.lane), bar.end_s - bar.start_s, left=bar.start_s, height=0.7, **look)
             seen.add(bar.kind)
     axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
+    axes.set_ylim(max(len(names), _FEWEST_LANES) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.set_xlim(0, None)
 
