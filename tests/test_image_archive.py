@@ -215,6 +215,12 @@ def test_a_bomb_is_left_before_it_is_unpacked(tmp_path: Path) -> None:
     assert "refused" in refused(path, Limits(unpacked_bytes=2_000_000))
 
 
+def test_a_compressed_archive_that_is_a_bomb_is_left_at_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "image.tar.gz"
+    path.write_bytes(packed(tar(layout([packed(LOWER)], change={"zeros": bytes(5_000_000)}))))
+    assert "zeros: the archive holds more than 1000000 bytes" in refused(path, Limits(unpacked_bytes=1_000_000))
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

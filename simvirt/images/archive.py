@@ -48,7 +48,7 @@ class Limits:
     members: int = 1_000_000
     """Members of one archive."""
     unpacked_bytes: int = 100 * 10**9
-    """Bytes that one layer unpacks to."""
+    """Bytes that one layer unpacks to, and bytes of all members of an archive."""
     ratio: float = 1100.0
     """Unpacked over compressed bytes of a layer: deflate cannot exceed 1,032, nested tricks can."""
     ratio_from_bytes: int = 10 * 10**6
@@ -110,9 +110,14 @@ class _Tar:
         self._archive = archive
         self._members: dict[str, tarfile.TarInfo] = {}
         links: dict[str, str] = {}
+        total = 0
         for count, member in enumerate(archive, 1):
             if count > limits.members:
                 problems.append(f"more than {limits.members} members; this is no image")
+                break
+            total += max(0, member.size)
+            if total > limits.unpacked_bytes:  # told by its header, before the content is unpacked
+                problems.append(f"{member.name}: the archive holds more than {limits.unpacked_bytes} bytes; refused")
                 break
             name = _checked_name(member, problems)
             if member.isfile():
