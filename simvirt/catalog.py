@@ -1,7 +1,8 @@
 """Finds profiles, builds what they describe, and refuses what has no evidence.
 
-A profile is a TOML file in one of six folders: `references`, `hardware`, `layers`, `platforms`, `schedulers`, `workloads`. A user's own
-folder with the same layout adds to the built-in ones; a profile of the same name takes its place.
+A profile is a TOML file in a folder of its kind: `references`, `hardware`, `layers`, `platforms`, `schedulers`, `workloads`; `images` and
+the folders beside it for what `simvirt image` needs. A user's own folder with the same layout adds to the built-in ones; a profile of the
+same name takes its place.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from simvirt.errors import CatalogError, nearest
 from simvirt.evidence import Cost, Reference
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from simvirt.resources.cpu.scheduling import Scheduling
 
 __all__ = ["Catalog", "Overrides", "Platform"]
+
+P = TypeVar("P")
 
 Overrides = Mapping[str, float | str]
 """Numbers that a scenario sets by hand: path → value in the number's own unit, text with a unit, or the word low or high."""
@@ -105,6 +108,13 @@ class Catalog:
         mine = {path: wanted for path, wanted in (overrides or {}).items() if path.startswith(f"{name}.")}
         return build_scheduling(name, self._inherited("schedulers", name), self.references, mine)
 
+    def image_profile(self, kind: type[P], name: str) -> P:
+        """A registry, container engine, image or lazy format by name, `kind` being what it is built into."""
+        from simvirt.image_reader import build_image_profile, folder_of  # noqa: PLC0415 - loads the engine
+
+        folder = folder_of(kind)
+        return build_image_profile(kind, name, self._inherited(folder, name), self.references)
+
     def stack(self, platform: str, machine: str | None = None, overrides: Overrides | None = None) -> Stack:
         """The layers of a platform on a machine, costs resolved for its clock.
 
@@ -150,7 +160,11 @@ class Catalog:
         return own if parent is None else _merged(self._inherited(kind, parent, (*heirs, name)), own)
 
 
-_WORDS: Final = {"hardware": "machine", "layers": "layer", "platforms": "platform", "schedulers": "scheduler", "workloads": "workload"}
+_WORDS: Final = {
+    "hardware": "machine", "layers": "layer", "platforms": "platform", "schedulers": "scheduler", "workloads": "workload",
+    "images": "image", "registries": "registry", "container-engines": "container engine", "lazy-formats": "lazy format",
+    "machine-images": "machine image",
+}  # fmt: skip
 """What one profile of a folder is called."""
 
 

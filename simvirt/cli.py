@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from simvirt import __version__
 from simvirt.errors import SimvirtError
@@ -115,7 +115,52 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--platforms", metavar="A,B,...", type=_names, default=(), help="default: all that can run the scenario")
     compare.add_argument("--baseline", metavar="A", help="what the others are measured against (default: a native platform)")
     compare.set_defaults(command=_compare)
+    _add_image(commands, profiles)
     return parser
+
+
+def _add_image(commands: argparse._SubParsersAction[_Parser], profiles: _Parser) -> None:
+    image = commands.add_parser("image", help="build, inspect, pull and run images, and where the time goes")
+    verbs = image.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    written = _Parser(add_help=False)
+    written.add_argument("--json", metavar="FILE", type=Path, help="also write everything that was found to this file")
+    where = _Parser(add_help=False)
+    where.add_argument("--registry", metavar="NAME", default="hosted-registry", help="profile of the registry (default: %(default)s)")
+    where.add_argument("--machine", metavar="M", default="small-server", help="profile of the host (default: %(default)s)")
+    where.add_argument("--engine", metavar="NAME", help="profile of the container engine (default: the first by name)")
+    where.add_argument("--chart", metavar="FILE", type=Path, help="draw what happened when, as .svg or .png")
+    lazily = _Parser(add_help=False)
+    lazily.add_argument("--lazy", metavar="FORMAT", help="start before everything is here, in this format")
+
+    build = verbs.add_parser("build", parents=[where, written, profiles], help="plan and simulate the build of a folder or a build file")
+    build.add_argument("place", metavar="DIR|FILE", type=Path)
+    build.add_argument("--base", metavar="NAME=IMAGE", type=_pair, action="append", default=[], help="what an image in FROM is; repeatable")
+    build.add_argument("--build-arg", metavar="NAME=VALUE", type=_pair, action="append", default=[], help="value of an ARG; repeatable")
+    build.add_argument("--target", metavar="STAGE", default="", help="stage to build (default: the last)")
+    build.add_argument("--again", action="store_true", help="build twice and tell of the second time")
+    build.set_defaults(command=_image_build)
+
+    inspect = verbs.add_parser("inspect", parents=[written], help="what an archive of images or an OCI layout holds; nothing is extracted")
+    inspect.add_argument("path", metavar="ARCHIVE|LAYOUT", type=Path)
+    inspect.set_defaults(command=_image_inspect)
+
+    pull = verbs.add_parser("pull", parents=[where, lazily, written, profiles], help="bring an image to a host")
+    pull.add_argument("name", metavar="NAME|ARCHIVE")
+    pull.add_argument("--present", metavar="A,B,...", type=_names, default=(), help="images that are there already")
+    pull.set_defaults(command=_image_pull)
+
+    run = verbs.add_parser("run", parents=[where, lazily, written, profiles], help="start a container, with a pull or without")
+    run.add_argument("name", metavar="NAME|ARCHIVE")
+    run.add_argument("--pulled", choices=("no", "disk", "cached"), default="no", help="where the image is (default: in the registry)")
+    run.add_argument("--no-prefetch", action="store_true", help="with --lazy: nobody told beforehand what a start reads")
+    run.set_defaults(command=_image_run)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r}; write NAME=VALUE")
+    return name, value
 
 
 def _at_least(bound: int) -> Callable[[str], int]:
@@ -193,6 +238,46 @@ def _compare(arguments: argparse.Namespace) -> list[str]:
         seed=arguments.seed,
         profiles=arguments.profiles,
     )
+
+
+def _bench(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What every command about images that simulates is told."""
+    catalog = _catalog(arguments)
+    engine = arguments.engine or catalog.names("container-engines")[0]
+    outputs = {"chart": arguments.chart, "json": arguments.json}
+    return {"catalog": catalog, "registry": arguments.registry, "machine": arguments.machine, "engine": engine, **outputs}
+
+
+def _image_build(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.image import image_build
+
+    return image_build(
+        place=arguments.place,
+        bases=dict(arguments.base),
+        arguments=dict(arguments.build_arg),
+        target=arguments.target,
+        again=arguments.again,
+        **_bench(arguments),
+    )
+
+
+def _image_inspect(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.image import image_inspect
+
+    return image_inspect(arguments.path, arguments.json)
+
+
+def _image_pull(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.image import image_pull
+
+    return image_pull(name=arguments.name, present=arguments.present, lazy=arguments.lazy, **_bench(arguments))
+
+
+def _image_run(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.image import image_run
+
+    prefetch = not arguments.no_prefetch
+    return image_run(name=arguments.name, pulled=arguments.pulled, lazy=arguments.lazy, prefetch=prefetch, **_bench(arguments))
 
 
 if __name__ == "__main__":

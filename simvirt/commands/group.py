@@ -9,6 +9,7 @@ from math import nan
 from simvirt.analysis.intervals import Interval, mean_interval
 from simvirt.experiment.runner import PointOutcome
 from simvirt.metrics.histogram import LatencyHistogram
+from simvirt.scenario import Scenario
 from simvirt.simulation.outcome import QUANTILES, TenantOutcome, TimePart
 
 __all__ = ["Group", "groups_of"]
@@ -76,4 +77,5 @@ def _metrics(tenants: Iterable[TenantOutcome]) -> dict[str, float]:
 def groups_of(outcome: PointOutcome) -> list[Group]:
     """The groups of tenants of a scenario, in its order."""
     scenario = outcome.point.scenario
+    assert isinstance(scenario, Scenario)
     return [Group(g.name, [run.of_group(g.name) for run in outcome.runs], scenario.run.confidence) for g in scenario.tenants]

@@ -13,6 +13,7 @@ from simvirt.commands.group import Group
 from simvirt.errors import ResultsError
 from simvirt.experiment.runner import PointOutcome
 from simvirt.metrics.catalog import metric
+from simvirt.scenario import Scenario
 from simvirt.simulation.outcome import QUANTILES
 
 __all__ = ["check_writable", "record"]
@@ -36,6 +37,7 @@ def check_writable(path: Path) -> None:
 def record(outcome: PointOutcome, groups: Sequence[Group]) -> dict[str, Any]:
     """The scenario, an interval of each metric of each group, and every measured value. Not measured is null."""
     scenario = outcome.point.scenario
+    assert isinstance(scenario, Scenario)
     rows = [row for run in outcome.runs for row in run.rows({})]
     return {
         "simvirt": __version__,

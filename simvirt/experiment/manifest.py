@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import simvirt
+from simvirt.experiment.subject import Subject
 from simvirt.scenario import Scenario
 
 __all__ = ["manifest"]
@@ -23,7 +24,9 @@ _PACKAGES: Final = ("simpy", "numpy", "pandas", "scipy", "pydantic", "matplotlib
 _GIT_TIMEOUT_S: Final = 10.0
 
 
-def manifest(experiment: str, command: Sequence[str], scenarios: Iterable[Scenario], folders: Iterable[Path] = ()) -> dict[str, Any]:
+def manifest(
+    experiment: str, command: Sequence[str], scenarios: Iterable[Scenario | Subject], folders: Iterable[Path] = ()
+) -> dict[str, Any]:
     """Everything needed to repeat an experiment, as JSON can hold it. `folders` are further folders of profiles."""
     given = list(scenarios)
     return {
@@ -66,7 +69,7 @@ def _git(home: Path, *arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _overridden(scenarios: Iterable[Scenario]) -> dict[str, list[Any]]:
+def _overridden(scenarios: Iterable[Scenario | Subject]) -> dict[str, list[Any]]:
     """Costs set by hand → every level that they had."""
     found: dict[str, set[Any]] = {}
     for scenario in scenarios:

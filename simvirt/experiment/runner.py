@@ -12,8 +12,9 @@ from pathlib import Path
 from simvirt.catalog import Catalog
 from simvirt.errors import SimvirtError
 from simvirt.experiment.pool import pool
+from simvirt.experiment.subject import Subject, outcome_of
 from simvirt.scenario import Scenario
-from simvirt.simulation import RunOutcome, simulate, told_together
+from simvirt.simulation import RunOutcome, told_together
 
 __all__ = ["Failure", "Point", "PointOutcome", "run_points"]
 
@@ -25,7 +26,7 @@ class Point:
     """One point of a design: levels of the factors, and the scenario that they make."""
 
     factors: Mapping[str, Level]
-    scenario: Scenario
+    scenario: Scenario | Subject
     profiles: tuple[Path, ...] = ()
     """Folders of further profiles."""
 
@@ -95,7 +96,7 @@ def _tell(finished: Callable[[], None] | None) -> None:
 def _run(point: Point, replication: int) -> RunOutcome | Failure:
     """One run, in whatever process."""
     try:
-        return simulate(point.scenario, _catalog(point.profiles), replication)
+        return outcome_of(point.scenario, _catalog(point.profiles), replication)
     except SimvirtError as error:
         return Failure(replication=replication, error=str(error))
     except Exception as error:

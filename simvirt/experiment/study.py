@@ -14,6 +14,7 @@ from simvirt.experiment.runner import Point, PointOutcome, run_points
 from simvirt.experiment.store import ResultsFolder
 from simvirt.experiment.summary import points_frame, runs_frame, summary_frame, time_parts_frame
 from simvirt.layers.stack import Stack
+from simvirt.scenario import Scenario
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,8 +48,9 @@ class Results:
     @cached_property
     def time_parts(self) -> pd.DataFrame:
         """Where the time went."""
-        platforms = sorted({outcome.point.scenario.platform for outcome in self.outcomes})
-        machines = {outcome.point.scenario.platform: outcome.point.scenario.machine for outcome in self.outcomes}
+        scenarios = [one for outcome in self.outcomes if isinstance(one := outcome.point.scenario, Scenario)]
+        platforms = sorted({scenario.platform for scenario in scenarios})
+        machines = {scenario.platform: scenario.machine for scenario in scenarios}
         return time_parts_frame(self.outcomes, {p: layer_kinds(self.catalog.stack(p, machines[p])) for p in platforms})
 
     def tables(self) -> dict[str, pd.DataFrame]:

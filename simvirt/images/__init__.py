@@ -1,0 +1,1 @@
+"""Images: what a build file describes, layers that never change, how they are built, pulled, run and pushed."""
