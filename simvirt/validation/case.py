@@ -74,7 +74,8 @@ class Measurement:
     """How a measured metric is predicted: a number of the simulation, or of the path of a request, times a factor."""
 
     of: str
-    """A metric of the catalog, or `path_cpu_s`, `path_caller_s`, `path_caller_per_s` (1 / path_caller_s): a request that wakes nobody."""
+    """A metric of the catalog; `interval_s`, 1 / throughput; `path_cpu_s`, `path_caller_s` or `path_caller_per_s` (1 / path_caller_s), of a
+    request that wakes nobody; empty where nothing is predicted."""
     entity: str = ""
     """Whose metric, such as `instance/kvm`; the first group of tenants unless given."""
     scale: float = 1.0

@@ -37,6 +37,7 @@ from simvirt.validation.template import scenario_document
 __all__ = ["PATH_NUMBERS", "read_cases"]
 
 PATH_NUMBERS: Final = ("path_cpu_s", "path_caller_s", "path_caller_per_s")
+DERIVED: Final = ("interval_s",)
 PROVENANCE: Final = ("read", "recalled-high", "recalled-low", "derived", "assumed", "own")
 """How a number came here: seen in the source, from memory, arithmetic, a default, or measured by whoever gives the case."""
 _FIXED_COLUMNS: Final = ("source_key", "place", "platform", "metric", "unit", "value", "provenance")
@@ -66,7 +67,7 @@ class _ConditionTable(_Table):
 
 
 class _MetricTable(_Table):
-    of: str
+    of: str = ""
     entity: str = ""
     scale: Annotated[float, Field(gt=0)] = 1.0
     layers: tuple[str, ...] = ()
@@ -350,9 +351,9 @@ def _unknown_words(given: _CaseFile, case: Case) -> Iterator[str]:
     named += [(f"missing.{i}.rows", table.rows) for i, table in enumerate(given.missing)]
     for path, names in named:
         yield from (f"{path}: column {name!r} is unknown; {nearest(name, columns)}" for name in names if name not in columns)
-    sources = [(f"metrics.{name}.of", table.of) for name, table in given.metrics.items()]
+    sources = [(f"metrics.{name}.of", table.of) for name, table in given.metrics.items() if table.of]
     sources += [(f"fix.{i}.of", fix.of) for i, fix in enumerate(given.fix) if fix.of]
-    known = (*metrics(), *PATH_NUMBERS)
+    known = (*metrics(), *PATH_NUMBERS, *DERIVED)
     yield from (f"{path}: {of!r} is not a number of a run; {nearest(of, known)}" for path, of in sources if of not in known)
 
 
@@ -372,6 +373,8 @@ def _unanswerable(case: Case) -> Iterator[str]:
             for column, level in row.conditions.items()
             if case.conditions[column].entries(level) is None
         ]
+        if not case.metrics[row.metric].of:
+            reasons.append(f"metrics.{row.metric}.of: missing; say which number of a run it is, or list its rows in [[missing]]")
         scored = case.role(row) is Role.VALIDATION
         if case.scoring is Scoring.RATIO and scored and case.baseline_of(row) is None:
             reasons.append(f"baseline: no baseline row of {row.metric!r} at {_text(row.conditions)}; add it, or score absolute values")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from math import isfinite, nan
 from pathlib import Path
@@ -49,6 +50,9 @@ def from_runs(runs: Sequence[RunOutcome], by: Measurement, group: str) -> float:
 def _of_run(run: RunOutcome, by: Measurement, group: str) -> float:
     if by.entity:
         return next((row.value for row in run.rows({}) if row.entity == by.entity and row.metric == by.of), nan)
+    if by.of == "interval_s":
+        rate_per_s = _of_run(run, replace(by, of="throughput_per_s"), group)
+        return 1.0 / rate_per_s if rate_per_s else nan
     values = [dict(tenant.metrics()).get(by.of, nan) for tenant in run.of_group(group)]
     total = sum(values)
     return total if by.of.endswith("_per_s") else total / len(values)
