@@ -168,9 +168,9 @@ def _page(frames: Mapping[str, pd.DataFrame], headings: Mapping[str, str], numbe
 
     rows = sum(map(len, frames.values()))
     caption = (
-        f"{rows} measured rows of published tables, each in its own unit. Open: calibration (baselines, and rows that set a constant), never "
-        "scored. Filled: predicted; the line is the band when every time that the platform adds is at the low, and at the high end of its "
-        "range. Grey: ± 10 %. Order: pairs of platforms at the same condition that are in the measured order."
+        f"{rows} measured rows, each in its own unit. Open: calibration (baselines, and rows that set a constant), never scored. Filled: "
+        "predicted; the line is the band when every time that the platform adds is at the low, and at the high end of its range. Grey: "
+        "± 10 %. Order: pairs of platforms at the same condition that are in the measured order."
     )
     with chart_style():
         figure = predicted_over_measured(frames, title=f"Predicted over measured ({number} of {pages})", caption=caption, headings=headings)

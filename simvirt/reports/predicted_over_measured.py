@@ -26,8 +26,8 @@ _BAND: Final = 0.10
 def predicted_over_measured(cases: Mapping[str, pd.DataFrame], *, title: str, caption: str, headings: Mapping[str, str]) -> Figure:
     """At most `PANELS` cases. A frame has the columns platform, unit, measured, predicted, low, high, role.
 
-    Values of one panel may have several units: each is drawn as a number in its own. Calibration has open markers, validation filled ones with
-    the band of the costs.
+    Values of one panel may have several units: each is drawn as a number in its own. Calibration has open markers, validation filled
+    ones with the band of the costs.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
@@ -55,8 +55,10 @@ def _draw(axes: Axes, frame: pd.DataFrame) -> None:
     low, high = min(ends) / 1.5, max(ends) * 1.5
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.fill_between([low, high], [low * (1 - _BAND), high * (1 - _BAND)], [low * (1 + _BAND), high * (1 + _BAND)], color="#D0D0D0", linewidth=0)
-    axes.plot([low, high], [low, high], color="#555555", linewidth=1)
+    diagonal = (low, high)
+    below, above = ([factor * x for x in diagonal] for factor in (1 - _BAND, 1 + _BAND))
+    axes.fill_between(diagonal, below, above, color="#D0D0D0", linewidth=0)
+    axes.plot(diagonal, diagonal, color="#555555", linewidth=1)
     for i, (platform, mine) in enumerate(frame.groupby("platform", sort=False)):
         _draw_platform(axes, mine, str(platform), _COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)])
     axes.set_xlim(low, high)

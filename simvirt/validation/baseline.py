@@ -15,6 +15,7 @@ from simvirt.validation.template import Solutions, put, scenario_document, solve
 
 __all__ = ["Problem", "problems_of", "solve"]
 
+_NOTHING: Final = -100.0
 _PRECISION: Final = 1e-4
 """Relative precision of a number found by simulation."""
 
@@ -79,7 +80,8 @@ def _predictor(problem: Problem, fix: Fix, documents: Sequence[dict[str, Any]]) 
 
 
 def _log_ratio(predicted: float, measured: float) -> float:
-    return log(predicted / measured) if predicted > 0 else nan
+    """Logarithm of predicted over measured; far below where nothing was completed."""
+    return log(predicted / measured) if predicted else _NOTHING
 
 
 def _root(fix: Fix, misfit: Callable[[float], float]) -> float:

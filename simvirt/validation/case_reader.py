@@ -1,4 +1,7 @@
-"""Reads validation cases: a TOML file and the CSV file beside it. Every mistake is reported at once, with path, value, bound and a way out."""
+"""Reads validation cases: a TOML file and the CSV file beside it.
+
+Every mistake is reported at once, with path, value, bound and a way out.
+"""
 
 from __future__ import annotations
 
