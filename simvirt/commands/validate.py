@@ -158,8 +158,9 @@ def _drawable(rows: Iterable[Judged]) -> pd.DataFrame:
 
 
 def _heading(one: Summary) -> str:
-    error = "order only" if isnan(one.median_absolute_error) else f"median |error| {_percent(one.median_absolute_error)}"
-    return f"{one.case}\n{error}, order {_percent(one.in_order)} of {one.pairs}"
+    said = [f"|error| {_percent(one.median_absolute_error)}"] if one.scored else []
+    said += [f"order {100 * one.in_order:.0f} % of {one.pairs}"] if one.pairs else []
+    return f"{one.case}\n{', '.join(said) or 'calibration only'}"
 
 
 def _page(frames: Mapping[str, pd.DataFrame], headings: Mapping[str, str], number: int, pages: int) -> dict[str, bytes]:
@@ -170,7 +171,8 @@ def _page(frames: Mapping[str, pd.DataFrame], headings: Mapping[str, str], numbe
     caption = (
         f"{rows} measured rows, each in its own unit. Open: calibration (baselines, and rows that set a constant), never scored. Filled: "
         "predicted; the line is the band when every time that the platform adds is at the low, and at the high end of its range. Grey: "
-        "± 10 %. Order: pairs of platforms at the same condition that are in the measured order."
+        "± 10 %. |error|: median; where ratios to the baseline are scored, a point as far off as its baseline is none. Order: pairs of "
+        "platforms at the same condition that are in the measured order."
     )
     with chart_style():
         figure = predicted_over_measured(frames, title=f"Predicted over measured ({number} of {pages})", caption=caption, headings=headings)

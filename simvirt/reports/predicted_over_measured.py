@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from simvirt.reports.style import SIZE_IN, add_caption
@@ -21,6 +21,8 @@ _COLUMNS: Final = 3
 _COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#B8578F", "#7A5C3A", "#C98A00", "#3A9BDC", "#000000")
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
 _BAND: Final = 0.10
+_PLAIN_DECADES: Final = 2.0
+"""Up to so many decades ticks are few and written out."""
 
 
 def predicted_over_measured(cases: Mapping[str, pd.DataFrame], *, title: str, caption: str, headings: Mapping[str, str]) -> Figure:
@@ -40,7 +42,7 @@ def predicted_over_measured(cases: Mapping[str, pd.DataFrame], *, title: str, ca
         axes.set_visible(False)
     for axes, (name, frame) in zip(places, cases.items(), strict=False):
         _draw(axes, frame)
-        axes.set_title(headings[name], loc="left", fontsize=12)
+        axes.set_title(headings[name], loc="left", fontsize=11.5)
     for line in grid:
         line[0].set_ylabel("Predicted")
     for axes in places[max(0, len(cases) - _COLUMNS) : len(cases)]:
@@ -64,9 +66,10 @@ def _draw(axes: Axes, frame: pd.DataFrame) -> None:
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
     axes.tick_params(labelsize=10)
-    if math.log10(high / low) < 1:
+    if math.log10(high / low) < _PLAIN_DECADES:
         _plain_ticks(axes, low, high)
-    axes.legend(loc="upper left", fontsize=9, handletextpad=0.2, labelspacing=0.25, borderaxespad=0.2)
+    legend = axes.legend(loc="upper left", fontsize=9, handletextpad=0.2, labelspacing=0.25, borderaxespad=0.2, frameon=True)
+    legend.get_frame().set(alpha=0.8, linewidth=0)
 
 
 def _draw_platform(axes: Axes, frame: pd.DataFrame, label: str, colour: str, marker: str) -> None:
@@ -81,14 +84,10 @@ def _draw_platform(axes: Axes, frame: pd.DataFrame, label: str, colour: str, mar
 
 
 def _plain_ticks(axes: Axes, low: float, high: float) -> None:
-    """A few ticks with their numbers, where less than a decade is shown."""
-    ticks = _round_ticks(low, high)
+    """A few ticks with their numbers: 1, 2, 5 of each decade, or finer where less than a decade is shown."""
+    steps = (1, 2, 5) if math.log10(high / low) > 1 else (1, 1.5, 2, 3, 5, 7)
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    ticks = [step * 10.0**decade for decade in range(first, last + 1) for step in steps if low <= step * 10.0**decade <= high]
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
         axis.set_ticks([], minor=True)
-
-
-def _round_ticks(low: float, high: float) -> Sequence[float]:
-    decade = 10.0 ** math.floor(math.log10(low))
-    steps = [step * scale for scale in (decade, 10 * decade) for step in (1, 1.5, 2, 3, 5, 7)]
-    return [step for step in steps if low <= step <= high]

@@ -147,7 +147,7 @@ def _read_case(path: Path, catalog: Catalog, profiles: tuple[Path, ...]) -> Case
     try:
         document = tomllib.loads(path.read_bytes().decode("utf-8"))
     except (OSError, RecursionError, ValueError) as error:
-        raise CaseError([f"{error}; a case is a TOML file in UTF-8"]) from None
+        raise CaseError([f"{getattr(error, 'strerror', None) or error}; a case is a TOML file in UTF-8"]) from None
     try:
         given = _CaseFile.model_validate(document)
     except ValidationError as error:
@@ -245,19 +245,12 @@ def _selection(rows: _Rows | None) -> Selection:
 
 
 def _fixes(path: str, table: _FixTable, known: Mapping[str, _MetricTable], problems: Problems) -> Iterator[Fix]:
-    try:
-        (low, unit), (high, other) = (split_quantity(end) for end in table.between)
-    except UnitError as error:
-        problems.append(f"{path}.between: {error}")
-        return
-    if unit != other:
-        problems.append(f"{path}.between: {table.between[0]!r} and {table.between[1]!r}; give both ends in one unit")
-    elif not 0 < low < high:
-        problems.append(f"{path}.between: {low:g} to {high:g} {unit}; two ends above 0, the lower first")
-    elif table.metric not in known:
+    bounds = _bounds(f"{path}.between", table.between, problems)
+    if table.metric not in known:
         problems.append(f"{path}.metric: {table.metric!r} is unknown; {nearest(table.metric, known)}")
-    else:
+    elif bounds is not None:
         by = Measurement(**known[table.metric].model_dump())
+        low, high, unit = bounds
         yield Fix(
             number=table.number,
             low=low,
@@ -272,6 +265,22 @@ def _fixes(path: str, table: _FixTable, known: Mapping[str, _MetricTable], probl
         )
 
 
+def _bounds(path: str, between: tuple[str | float, str | float], problems: Problems) -> tuple[float, float, str] | None:
+    """Low, high and their unit."""
+    try:
+        (low, unit), (high, other) = (split_quantity(end) for end in between)
+    except UnitError as error:
+        problems.append(f"{path}: {error}")
+        return None
+    if unit != other:
+        problems.append(f"{path}: {between[0]!r} and {between[1]!r}; give both ends in one unit")
+    elif not 0 < low < high:
+        problems.append(f"{path}: {low:g} to {high:g} {unit}; two ends above 0, the lower first")
+    else:
+        return low, high, unit
+    return None
+
+
 # --- Rows ------------------------------------------------------------------------------------------------------------
 
 
@@ -284,7 +293,8 @@ def _read_rows(
             lines = [(reader.line_num, line) for line in reader]
             header = list(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        problems.append(f"{path.name}: {error}; the measured rows stand in a CSV file beside the case")
+        reason = getattr(error, "strerror", None) or error
+        problems.append(f"{path.name}: {reason}; the measured rows stand in a CSV file beside the case")
         return ()
     columns = [column for column in header if column not in _OWN_COLUMNS]
     before = len(problems)
