@@ -7,14 +7,18 @@ from dataclasses import replace
 from functools import cache
 from math import isnan, nan
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from simvirt.cli import main
 from simvirt.errors import CaseError
-from simvirt.validation.case import Calibration, Case, MeasuredRow, Role, Scoring, Selection
+from simvirt.scenario import Scenario
+from simvirt.simulation import simulate
+from simvirt.validation.case import Calibration, Case, MeasuredRow, Measurement, Role, Scoring, Selection
 from simvirt.validation.case_reader import PROVENANCE, read_cases
+from simvirt.validation.prediction import catalog_of, corners, from_path, from_runs
 from simvirt.validation.score import Judged, error_of, order, summary, total
 from simvirt.validation.table import COLUMNS
 from simvirt.validation.validate import validate
@@ -91,6 +95,72 @@ def test_a_baseline_out_of_reach_is_a_reason_not_a_number(tmp_path: Path) -> Non
     assert {one.reason for one in rows if one.row.platform != "enclave"} == {
         "the baseline is not reached by any tenants.0.load.think.value within the bounds of its fix"
     }
+
+
+def test_a_baseline_row_is_held_against_itself_not_against_a_ratio_that_is_always_1() -> None:
+    plain = toy_row("plain", 2.0)
+    assert plain.error == plain.predicted / 20 - 1 != 0
+    assert plain.low == plain.high == plain.predicted
+
+
+# --- Where a number comes from -------------------------------------------------------------------------------------------
+
+
+def two_tenants() -> Scenario:
+    load = {"kind": "closed", "clients": 1, "think": {"kind": "constant", "value": "60 us"}}
+    tenants = [{"name": "app", "workload": "key-value-store", "count": 2, "load": load}]
+    return Scenario.model_validate({"platform": "kvm", "tenants": tenants, "run": {"duration_s": "10 ms"}})
+
+
+def test_numbers_of_a_run_by_their_tenants() -> None:
+    """Rates of two tenants add up, times are their mean; an interval is the inverse of the rate; an entity has its own."""
+    run = simulate(two_tenants(), catalog_of(()))
+    a, b = (dict(tenant.metrics()) for tenant in run.tenants)
+    rate_per_s = a["throughput_per_s"] + b["throughput_per_s"]
+    mean_s = (a["response_time_mean_s"] + b["response_time_mean_s"]) / 2
+    expected = {"throughput_per_s": 3 * rate_per_s, "response_time_mean_s": 3 * mean_s, "interval_s": 3 / rate_per_s}
+    assert {of: from_runs([run, run], Measurement(of=of, scale=3.0), "app") for of in expected} == pytest.approx(expected)
+    busy = from_runs([run], Measurement(of="cpu_utilization", entity="cpu"), "app")
+    assert busy == pytest.approx(run.cpu_utilization)
+    assert isnan(from_runs([run], Measurement(of="cpu_utilization", entity="gpu"), "app"))
+
+
+def test_numbers_of_a_path() -> None:
+    """What the layers charge adds up to the whole; the caller's part is less of it; a rate is the inverse of a time."""
+
+    def number(of: str, **plain: Any) -> float:
+        return from_path(two_tenants(), Measurement(of=of, **plain), ())
+
+    layers = ("application", "server-2s", "kvm", "linux-guest")
+    whole_s = number("path_cpu_s")
+    assert sum(number("path_cpu_s", layers=(name,)) for name in layers) == pytest.approx(whole_s)
+    assert 0 < number("path_cpu_s", layers=("kvm",)) < whole_s
+    assert 0 < number("path_caller_s") < whole_s
+    assert number("path_caller_per_s", scale=5.0) == pytest.approx(5 / number("path_caller_s"))
+
+
+def test_a_band_moves_the_times_that_the_platform_adds_and_no_others() -> None:
+    catalog = catalog_of(())
+    stacks = {name: catalog.stack(name, "server-2s") for name in ("bare-metal", "docker")}
+    moved = corners(stacks["docker"], stacks["bare-metal"], {"docker.send_s": 1.0})
+    times = {"filter_s", "file_open_s", "receive_s", "receive_s_per_byte", "send_s_per_byte"}
+    assert moved == {end: dict.fromkeys(sorted(f"docker.{name}" for name in times), end) for end in ("low", "high")}
+    assert corners(stacks["bare-metal"], stacks["bare-metal"], {}) == {}
+    assert all(path.startswith(("linux.", "docker.")) for path in corners(stacks["docker"], None, {})["low"])
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [({"a": "x", "n": 3.0}, True), ({"a": "y", "n": 2.0}, True), ({"a": "z", "n": 3.0}, False), ({"a": "x", "n": 5.0}, False)],
+)
+def test_rows_are_told_by_levels_and_ranges(conditions: dict[str, str | float], expected: bool) -> None:
+    assert Selection(levels={"a": ("x", "y")}, ranges={"n": (2.0, 4.0)}).holds(conditions) is expected
+
+
+def test_a_row_that_a_fix_is_solved_on_is_calibration_without_being_a_baseline() -> None:
+    case = shipped()["opscart-quota"]
+    assert not case.baseline
+    assert {case.role(row) for row in case.rows if row.platform == "host"} == {Role.CALIBRATION}
 
 
 # --- Scores by hand ------------------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def _draw(axes: Axes, frame: pd.DataFrame) -> None:
     axes.tick_params(labelsize=10)
     if math.log10(high / low) < _PLAIN_DECADES:
         _plain_ticks(axes, low, high)
-    legend = axes.legend(loc="upper left", fontsize=9, handletextpad=0.2, labelspacing=0.25, borderaxespad=0.2, frameon=True)
+    legend = axes.legend(loc="best", fontsize=9, handletextpad=0.2, labelspacing=0.25, borderaxespad=0.2, frameon=True)
     legend.get_frame().set(alpha=0.8, linewidth=0)
 
 
@@ -89,5 +89,12 @@ def _plain_ticks(axes: Axes, low: float, high: float) -> None:
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     ticks = [step * 10.0**decade for decade in range(first, last + 1) for step in steps if low <= step * 10.0**decade <= high]
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+        axis.set_ticks(ticks, labels=[_short(tick) for tick in ticks])
         axis.set_ticks([], minor=True)
+
+
+def _short(number: float) -> str:
+    """20000 as 20k, 2000000 as 2M."""
+    if number >= 1e6:
+        return f"{number / 1e6:g}M"
+    return f"{number / 1e3:g}k" if number >= 1e4 else f"{number:g}"

@@ -1,6 +1,19 @@
 """Reads validation cases: a TOML file and the CSV file beside it.
 
-Every mistake is reported at once, with path, value, bound and a way out.
+The CSV file has the columns source_key, place, platform, metric, unit, value, provenance, and one for each further condition. The TOML file
+has `title`, `about`, `study` (all keys of the study), `score` (absolute, ratio, order), `ties`, `requests`, `misses`, and
+
+    [scenario]            a scenario, with what all rows share
+    [conditions.COLUMN]   `entry`: the entry that takes the level; or `levels`: level = value of `entry`, or level = { entry = value, … }
+    [metrics.METRIC]      `of`: which number of a run; `scale`, `entity`, `layers`
+    [baseline]            COLUMN = level of the rows that the others are measured against
+    [[fix]]               `number` (an entry, or override.…), looked for `between` two bounds, so that `metric` of `rows` comes out;
+                          `of`, `by`, `per`, `applies`
+    [[calibration]]       `rows` that set constants of the profiles, `why`, and which (`sets`)
+    [[missing]]           `rows` that cannot be simulated, and `why`
+
+Rows are told by { COLUMN = level, COLUMN = [levels], COLUMN = { from = 1, to = 9 } }. Every mistake is reported at once, with path,
+value, bound and a way out.
 """
 
 from __future__ import annotations

@@ -106,8 +106,6 @@ class _Plan:
             return _Condition({}, f"the baseline is not reached by any {', '.join(lost)} within the bounds of its fix")
         document = scenario_document(self._case, conditions, solved_entries(self._case, conditions, self._solutions))
         value = Scenario.model_validate(document)
-        if self._case.is_baseline(conditions):
-            return _Condition({"value": value})
         catalog = catalog_of(self._case.profiles)
         stack = catalog.stack(value.platform, value.machine, value.layer_overrides())
         moved = corners(stack, self._baseline_stack(conditions), value.override)
