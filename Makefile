@@ -25,6 +25,12 @@ compare: $(VENV)/runtime.stamp  ## Compare the platforms: runs the main experime
 all-experiments: $(VENV)/runtime.stamp  ## Run every experiment, one after the other.
 	@for script in experiments/[a-z]*.py; do echo "$$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
 
+.PHONY: validate
+validate: $(VENV)/runtime.stamp  ## Predict the published tables and compare: tables and charts in results/validation.
+	@mkdir -p results/validation
+	$(BIN)/python -m simvirt.cli validate --csv results/validation/rows.csv --summary results/validation/summary.csv \
+	    --charts results/validation/charts $(ARGS)
+
 .PHONY: test
 test: $(VENV)/test.stamp  ## Run the tests; choose some with: make test ARGS="-k cpu".
 	$(BIN)/python -m pytest $(ARGS)

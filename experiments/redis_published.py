@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HERE: Final = Path(__file__).resolve().parent
-PROFILES: Final = (HERE / "profiles",)
+PROFILES: Final = (HERE.parent / "simvirt" / "profiles" / "cases" / "profiles",)
 MACHINE: Final = "felter-2014"
 VCPUS: Final = 16
 PLATFORMS: Final[Mapping[str, str]] = {

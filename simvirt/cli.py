@@ -116,6 +116,17 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--baseline", metavar="A", help="what the others are measured against (default: a native platform)")
     compare.set_defaults(command=_compare)
     _add_image(commands, profiles)
+
+    validate = commands.add_parser("validate", help="measured tables predicted beside measured: errors, order, what is missing")
+    cases = "folder of cases, each <name>.toml and <name>.csv (default: the project's)"
+    validate.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, help=cases)
+    validate.add_argument("--only", metavar="A,B,...", type=_names, default=(), help="only these cases")
+    validate.add_argument("--rows", action="store_true", help="also tell every row")
+    validate.add_argument("--csv", metavar="FILE", type=Path, help="write every row to this file")
+    validate.add_argument("--summary", metavar="FILE", type=Path, help="write a line for each case to this file, as CSV")
+    validate.add_argument("--charts", metavar="DIR", type=Path, help="draw predicted over measured into this folder")
+    validate.add_argument("--workers", metavar="N", type=_at_least(1), help="processes (default: one per core)")
+    validate.set_defaults(command=_validate)
     return parser
 
 
@@ -278,6 +289,20 @@ def _image_run(arguments: argparse.Namespace) -> list[str]:
 
     prefetch = not arguments.no_prefetch
     return image_run(name=arguments.name, pulled=arguments.pulled, lazy=arguments.lazy, prefetch=prefetch, **_bench(arguments))
+
+
+def _validate(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.validate import validate
+
+    return validate(
+        arguments.folder,
+        only=arguments.only,
+        rows=arguments.rows,
+        csv=arguments.csv,
+        summary_csv=arguments.summary,
+        charts=arguments.charts,
+        workers=arguments.workers,
+    )
 
 
 if __name__ == "__main__":

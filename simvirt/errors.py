@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["CatalogError", "ResultsError", "ScenarioError", "SimvirtError", "StackError", "TraceError", "UnitError", "nearest"]
+__all__ = ["CaseError", "CatalogError", "ResultsError", "ScenarioError", "SimvirtError", "StackError", "TraceError", "UnitError", "nearest"]
 
 _SHOWN: Final = 24
 """Names that a message lists before it counts the rest."""
@@ -29,6 +29,10 @@ class _ProblemsError(SimvirtError):
 
 class ScenarioError(_ProblemsError):
     """A scenario that cannot be run, with every reason."""
+
+
+class CaseError(_ProblemsError):
+    """A validation case that cannot be read, with every reason."""
 
 
 class CatalogError(_ProblemsError):

@@ -11,7 +11,7 @@ from typing import Final
 
 from simvirt.errors import UnitError, nearest
 
-__all__ = ["DIMENSIONS", "format_quantity", "parse_quantity"]
+__all__ = ["DIMENSIONS", "format_quantity", "parse_quantity", "split_quantity"]
 
 _SI: Final = {"n": 1e-9, "u": 1e-6, "µ": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _BINARY: Final = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
@@ -69,6 +69,18 @@ def parse_quantity(text: str | float | int, dimension: str) -> float:
     if not math.isfinite(value):
         raise UnitError(f"{text!r} is not a finite {dimension}")
     return value * factor
+
+
+def split_quantity(text: str | float) -> tuple[float, str]:
+    """A number and its unit as written, `""` if there is none. Raises UnitError."""
+    if not isinstance(text, str):
+        return float(text), ""
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        raise UnitError(f"{text!r} is not a quantity: write a number and a unit, such as '3 us'")
+    if not any(match[2] in units for units in DIMENSIONS.values()):
+        raise UnitError(f"{text!r}: {match[2]!r} is not a unit; {nearest(match[2], [u for units in DIMENSIONS.values() for u in units])}")
+    return float(match[1]), match[2]
 
 
 def _example(dimension: str) -> str:

@@ -21,7 +21,7 @@ from simvirt.metrics.catalog import metric
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FACTORS_FIRST", "Row", "tidy_frame", "write_csv_atomic", "write_json_atomic"]
+__all__ = ["FACTORS_FIRST", "Row", "tidy_frame", "write_bytes_atomic", "write_csv_atomic", "write_json_atomic"]
 
 Cell = str | float | int | None
 
@@ -109,12 +109,16 @@ def write_json_atomic(document: Any, path: Path) -> None:
 
 
 def _write_atomic(text: str, path: Path) -> None:
+    write_bytes_atomic(text.encode("utf-8"), path)
+
+
+def write_bytes_atomic(content: bytes, path: Path) -> None:
     """Write beside the file, then take its place in one step; on any failure the old file stays as it was."""
     path = path.resolve()  # behind a link, the file itself
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("x", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with temporary.open("xb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
