@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from simvirt.demand import Demand, Interface
 from simvirt.evidence import Cost
 from simvirt.workloads.distributions import Distribution
+from simvirt.workloads.footprint import Footprint
 
 __all__ = ["RequestClass", "Workload"]
 
@@ -39,6 +40,8 @@ class Workload:
     """Worker threads; infinity for one per request."""
     factor: Distribution
     requests: tuple[RequestClass, ...]
+    footprint: Footprint | None = None
+    """What it takes of memory; None if its profile says nothing of it."""
 
     @property
     def evidence(self) -> Iterator[tuple[str, Cost]]:
