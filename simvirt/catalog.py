@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simvirt.errors import CatalogError, nearest
 from simvirt.evidence import Cost, Reference
+from simvirt.footprint_reader import LAYER_TABLES, WORKLOAD_TABLE, LayerMemory, build_layer_memory, build_workload_footprint, is_memory_path
 from simvirt.layers.contract import AbstractLayer, costs_of, map_costs
 from simvirt.layers.hardware import Hardware
 from simvirt.layers.stack import Stack
@@ -77,7 +79,8 @@ class Catalog:
         """A layer; built once, as it is frozen and many runs ask for it."""
         key = (folder, name)
         if key not in self._built:
-            self._built[key] = build_layer(name, self._inherited(folder, name), f"{folder}/{name}", self.references)
+            table = {entry: value for entry, value in self._inherited(folder, name).items() if entry not in LAYER_TABLES}
+            self._built[key] = build_layer(name, table, f"{folder}/{name}", self.references)
         return self._built[key]
 
     def platform(self, name: str) -> Platform:
@@ -91,7 +94,22 @@ class Catalog:
         """
         table = self._inherited("workloads", name)
         mine = {path: wanted for path, wanted in (overrides or {}).items() if path.startswith(f"{name}.")}
-        return build_workload(name, override_amounts(table, name, mine), self.references)
+        memory = {path: mine.pop(path) for path in list(mine) if is_memory_path(path)}
+        footprint = table.pop(WORKLOAD_TABLE, None)
+        workload = build_workload(name, override_amounts(table, name, mine), self.references)
+        if footprint is None:
+            return workload
+        return replace(workload, footprint=build_workload_footprint(name, footprint, self.references, memory))
+
+    def layer_memory(self, name: str, overrides: Overrides | None = None) -> LayerMemory:
+        """What a layer takes of memory, and what it does when memory runs short, by the layer's name; nothing for a layer unknown here.
+
+        An override names a number as `layer.footprint.field` or `layer.shortage.field`; those of other things are left alone.
+        """
+        if name not in self._files("layers"):
+            return LayerMemory()
+        mine = {path: wanted for path, wanted in (overrides or {}).items() if path.startswith(f"{name}.") and is_memory_path(path)}
+        return build_layer_memory(name, self._inherited("layers", name), self.references, mine)
 
     def scheduler_summary(self, name: str) -> tuple[str, str]:
         """The rules that a scheduler follows, by name, and what it is, in a sentence."""

@@ -47,7 +47,7 @@ def build_layer_memory(
     name: str, table: dict[str, Any], references: Mapping[str, Reference], overrides: Mapping[str, float | str]
 ) -> LayerMemory:
     """Read both tables of one layer. Raises CatalogError with every mistake."""
-    tables = {key: table[key] for key in LAYER_TABLES if key in table}
+    tables: dict[str, Any] = {key: table[key] for key in LAYER_TABLES if key in table}
     _override(name, tables, overrides)
     problems: list[str] = []
     built: dict[str, Any] = {}

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from simvirt.catalog import Catalog, Overrides
 from simvirt.errors import CatalogError, ScenarioError, StackError, nearest
+from simvirt.footprint_reader import is_memory_path
 from simvirt.layers.stack import Stack
 from simvirt.quantities import PositiveNumber, PositiveSeconds
 from simvirt.workloads.arrivals import Arrivals, ClosedLoop
@@ -109,7 +110,7 @@ class Scenario(_Description):
     def layer_overrides(self) -> Overrides:
         """The overrides that are for none of its workloads and schedulers."""
         others = (*(f"{group.workload}." for group in self.tenants), *(f"{name}." for name in self.schedulers))
-        return {path: wanted for path, wanted in self.override.items() if not path.startswith(others)}
+        return {path: wanted for path, wanted in self.override.items() if not path.startswith(others) and not is_memory_path(path)}
 
     def digest(self) -> str:
         """A fingerprint of everything that it says."""
