@@ -39,6 +39,8 @@ class Catalog:
     def __init__(self, *folders: Traversable) -> None:
         self._folders = folders
         self._built: dict[tuple[str, str], AbstractLayer] = {}
+        self._memories: dict[str, LayerMemory] = {}
+        self._workloads: dict[str, Workload] = {}
 
     @classmethod
     def builtin(cls, *extra: Path) -> Catalog:
@@ -92,11 +94,19 @@ class Catalog:
 
         An override names an amount as `workload.request.operation.field`; those of other things are left alone.
         """
-        table = self._inherited("workloads", name)
         mine = {path: wanted for path, wanted in (overrides or {}).items() if path.startswith(f"{name}.")}
-        memory = {path: mine.pop(path) for path in list(mine) if is_memory_path(path)}
+        if mine:
+            return self._workload(name, mine)
+        if name not in self._workloads:
+            self._workloads[name] = self._workload(name, {})
+        return self._workloads[name]
+
+    def _workload(self, name: str, overrides: Overrides) -> Workload:
+        table = self._inherited("workloads", name)
+        memory = {path: wanted for path, wanted in overrides.items() if is_memory_path(path)}
+        amounts = {path: wanted for path, wanted in overrides.items() if path not in memory}
         footprint = table.pop(WORKLOAD_TABLE, None)
-        workload = build_workload(name, override_amounts(table, name, mine), self.references)
+        workload = build_workload(name, override_amounts(table, name, amounts), self.references)
         if footprint is None:
             return workload
         return replace(workload, footprint=build_workload_footprint(name, footprint, self.references, memory))
@@ -106,10 +116,14 @@ class Catalog:
 
         An override names a number as `layer.footprint.field` or `layer.shortage.field`; those of other things are left alone.
         """
-        if name not in self._files("layers"):
-            return LayerMemory()
         mine = {path: wanted for path, wanted in (overrides or {}).items() if path.startswith(f"{name}.") and is_memory_path(path)}
-        return build_layer_memory(name, self._inherited("layers", name), self.references, mine)
+        if not mine and name in self._memories:
+            return self._memories[name]
+        known = name in self._files("layers")
+        built = build_layer_memory(name, self._inherited("layers", name), self.references, mine) if known else LayerMemory()
+        if not mine:
+            self._memories[name] = built
+        return built
 
     def scheduler_summary(self, name: str) -> tuple[str, str]:
         """The rules that a scheduler follows, by name, and what it is, in a sentence."""

@@ -8,7 +8,7 @@ from typing import Any, Final, get_type_hints
 
 from simvirt.errors import CatalogError, nearest
 from simvirt.evidence import Reference
-from simvirt.layers.footprint import AbstractFootprint, HypervisorFootprint, KernelFootprint, NoFootprint, RuntimeFootprint
+from simvirt.layers.footprint import NO_FOOTPRINT, AbstractFootprint, HypervisorFootprint, KernelFootprint, RuntimeFootprint
 from simvirt.profile_reader import build_part, override_entries
 from simvirt.resources.memory.rules import Shortage
 from simvirt.workloads.footprint import Footprint, Growth, Heap
@@ -33,7 +33,7 @@ _FOOTPRINTS: Final[Mapping[str, type[AbstractFootprint]]] = {
 class LayerMemory:
     """What a layer's profile says of memory."""
 
-    footprint: AbstractFootprint = NoFootprint()
+    footprint: AbstractFootprint = NO_FOOTPRINT
     shortage: Shortage | None = None
     """How it gets memory back when it runs short; None for a layer that manages none."""
 

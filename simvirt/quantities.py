@@ -20,6 +20,7 @@ __all__ = [
     "Hertz",
     "Number",
     "PerSecond",
+    "PositiveBytes",
     "PositiveBytesPerSecond",
     "PositiveNumber",
     "PositivePerSecond",
@@ -54,6 +55,8 @@ PositiveSeconds = Annotated[float, _door("time"), Field(gt=0)]
 """A duration above 0 s."""
 Bytes = Annotated[float, _door("size"), Field(ge=0)]
 """A size, "4 KiB"; at least 0 B."""
+PositiveBytes = Annotated[float, _door("size"), Field(gt=0)]
+"""A size above 0 B."""
 PerSecond = Annotated[float, _door("rate"), Field(ge=0)]
 """A rate, "200 /s"; at least 0 /s."""
 PositivePerSecond = Annotated[float, _door("rate"), Field(gt=0)]

@@ -11,8 +11,9 @@ from memory_rules import MODERN, rules
 
 from simvirt.engine import Engine
 from simvirt.resources.memory.holding import NEVER_KILLED, Holding, Limits
+from simvirt.resources.memory.kill import Reason
 from simvirt.resources.memory.memory import Memory
-from simvirt.resources.memory.oom import Reason, badness
+from simvirt.resources.memory.oom import badness
 from simvirt.resources.memory.swap import PAGE_BYTES, Swap
 from simvirt.resources.memory.touch import Popularity
 
@@ -80,7 +81,7 @@ def test_machines_on_a_short_hypervisor_lose_no_byte(actions: list[tuple[str, in
         if action == "step":
             host.step(amount / 100.0)
         elif i == 3 and action == "fetch":
-            host.fetch(host.holdings[1], amount)
+            host.fetch(host.holdings[1], amount, amount / 2)
         else:
             act(guests[i], action, guests[i].holdings[0], amount)
         check(host, *guests)
@@ -90,7 +91,7 @@ def act(memory: Memory, action: str, holding: Holding, amount: float) -> None:
     if action == "back":
         memory.release(holding, min(amount, holding.asked_bytes - holding.file_bytes - holding.locked_bytes))
     elif action == "fetch":
-        memory.fetch(holding, amount)
+        memory.fetch(holding, amount, amount / 2)
     elif action == "step":
         memory.step(amount / 100.0)
     else:
@@ -123,7 +124,8 @@ def test_a_hypervisor_shares_then_balloons_then_compresses_then_swaps() -> None:
     """
     engine = Engine()
     bytes_per_s = 100.0 / PAGE_BYTES  # the scanner's rate, in pages
-    given = {**MODERN, "reserve_bytes": 100.0, "sharing_pages_per_s": bytes_per_s, "balloon_bytes_per_s": 30.0, "compress_below": 0.4, "swap_below": 0.2}
+    given = {**MODERN, "reserve_bytes": 100.0, "sharing_pages_per_s": bytes_per_s, "balloon_bytes_per_s": 30.0}
+    given |= {"compress_below": 0.4, "swap_below": 0.2}
     host = Memory(engine, "host", 1000.0, rules(**given), swap=Swap(inf))
     machines, guests = [], []
     for i in range(2):
@@ -147,8 +149,8 @@ def test_a_hypervisor_shares_then_balloons_then_compresses_then_swaps() -> None:
     third = host.hold(Holding("other"))
     host.allocate(third, 260.0)
     assert at(machines[0]) == {"resident": 350.0, "shared": 50.0}
-    # 4. In one second balloons may take 30 B, asked of both alike. Machine 0 has 150 B that it does not use and gives 15 B. Machine 1 uses all
-    #    that it ever touched, has no file to drop and no swap of its own: it gives nothing.
+    # 4. In one second balloons may take 30 B, asked of both alike. Machine 0 has 150 B that it does not use and gives 15 B. Machine 1 uses
+    #    all that it ever touched, has no file to drop and no swap of its own: it gives nothing.
     host.step(1.0)
     assert at(machines[0]) == {"resident": 335.0, "shared": 50.0, "ballooned": 15.0}
     assert at(machines[1]) == {"resident": 350.0, "shared": 50.0}
@@ -158,8 +160,8 @@ def test_a_hypervisor_shares_then_balloons_then_compresses_then_swaps() -> None:
     host.allocate(third, 85.0)
     assert [m.compressed_bytes for m in machines] == pytest.approx([30.0, 30.0])
     assert host.free_bytes == pytest.approx(0.0)
-    # 6. It takes 200 B more. Compression can grow to 120 B each, which frees (240 - 60) / 2 = 90 B; 110 B are swapped, of all three in proportion
-    #    to what can be taken.
+    # 6. It takes 200 B more. Compression can grow to 120 B each, which frees (240 - 60) / 2 = 90 B; 110 B are swapped, of all three in
+    #    proportion to what can be taken.
     host.allocate(third, 200.0)
     assert [m.compressed_bytes for m in machines] == pytest.approx([120.0, 120.0])
     resident = [335.0 - 120.0, 350.0 - 120.0, 345.0]
@@ -196,7 +198,7 @@ def test_the_one_with_most_badness_is_killed() -> None:
     memory.allocate(large, 200.0)
     assert not killed
     assert large.dropped_bytes == pytest.approx(100.0)
-    # Nothing is free, nothing can be dropped, nobody may swap. 50 B more for the one who is spared: the small one dies, its 100 B are enough.
+    # Nothing is free, nothing can be dropped, nobody may swap. 50 B more for the spared one: the small one dies, 100 B are enough.
     memory.allocate(spared, 50.0)
     assert killed == ["small"]
     assert memory.free_bytes == pytest.approx(50.0)

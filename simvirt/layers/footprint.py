@@ -1,8 +1,8 @@
 """What a stack takes of memory: parts by layer and cause, each in the memory of one kernel, which add up exactly.
 
 A *pool* is the memory that one kernel or hypervisor manages: pool 0 is the machine's, and each layer that makes virtual machines opens
-the next one. A part stands in the pool of the kernel that hands it out, once: a page of a guest's program is a part of the guest's pool, and
-what the guest takes of the machine is the sum of its pool. Nothing here knows of time or of shortage.
+the next one. A part stands in the pool of the kernel that hands it out, once: a page of a guest's program is a part of the guest's pool,
+and what the guest takes of the machine is the sum of its pool. Nothing here knows of time or of shortage.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from simvirt.evidence import Cost
 from simvirt.layers.stack import APPLICATION, Stack
 
 __all__ = [
+    "BACKED",
+    "NO_FOOTPRINT",
     "AbstractFootprint",
     "HypervisorFootprint",
     "KernelFootprint",
@@ -35,6 +37,8 @@ __all__ = [
 
 SIZE_STEP_BYTES: Final = 128 * 2.0**20
 """Virtual machines without a size of their own come in steps of this."""
+BACKED: Final = "backed at start"
+"""Cause of frames that a virtual machine has although nobody has touched them."""
 SPARE: Final = 0.2
 """Share of a virtual machine without a size of its own that stays free."""
 
@@ -80,9 +84,9 @@ class AbstractFootprint(ABC):
 
     __slots__ = ()
 
+    @abstractmethod
     def own(self, pool_bytes: float) -> Iterator[tuple[str, float]]:
         """Cause and bytes of one running copy, in a pool of this size."""
-        yield from ()
 
     def per_kernel(self) -> Iterator[tuple[str, float]]:
         """Cause and bytes that it takes once of the kernel on which it stands, however many copies there are."""
@@ -106,6 +110,12 @@ class AbstractFootprint(ABC):
 @dataclass(frozen=True, slots=True)
 class NoFootprint(AbstractFootprint):
     """Takes no memory that is known: a layer whose profile says nothing of it."""
+
+    def own(self, pool_bytes: float) -> Iterator[tuple[str, float]]:
+        yield from ()
+
+
+NO_FOOTPRINT: Final = NoFootprint()
 
 
 @final
@@ -225,8 +235,8 @@ def memory_parts(
 ) -> tuple[MemoryPart, ...]:
     """The parts of one tenant on a stack, the machine's first.
 
-    `sizes` are its virtual machines, the outermost first. Layers up to `shared_level` are there once for all tenants. Sum the parts of a pool
-    for what its kernel hands out; all parts together are what the tenant takes of the physical machine.
+    `sizes` are its virtual machines, the outermost first. Layers up to `shared_level` are there once for all tenants. Sum the parts of a
+    pool for what its kernel hands out; all parts together are what the tenant takes of the physical machine.
     """
     pools = {0: stack.hardware.memory_bytes.si, **{i + 1: size.size_bytes for i, size in enumerate(sizes)}}
     found = list(_layers(stack, footprints, shared_level, pools, dict(enumerate(sizes, 1))))
@@ -316,4 +326,4 @@ def _backing(
         used = pool_bytes(parts, pool) + inner_bytes
         unused = max(0.0, footprints[level].backed_at_start(machine) - used)
         inner_bytes += unused
-        yield MemoryPart(layer=stack.names[level], cause="backed at start", size_bytes=unused, pool=pool, scope=Scope.MACHINE)
+        yield MemoryPart(layer=stack.names[level], cause=BACKED, size_bytes=unused, pool=pool, scope=Scope.MACHINE)

@@ -15,9 +15,10 @@ from simvirt.resources.cpu.idle import IdleLadder
 from simvirt.resources.cpu.scheduling import make_scheduler
 from simvirt.resources.disk import Disk
 from simvirt.resources.nic import Nic
-from simvirt.scenario import Scenario, Tenants, check_scenario, host_stack
+from simvirt.scenario import Scenario, Tenants, check_scenario, host_stack, memory_plans
 from simvirt.simulation.binding import BoundPath, Host, bind
 from simvirt.simulation.instances import InstanceTree, TenantShare
+from simvirt.simulation.memory import MemorySystem, TenantMemory, can_run_short, limits_of, with_growth
 from simvirt.simulation.outcome import InstanceAccount, RunOutcome
 from simvirt.simulation.tenant import Finished, Tenant
 from simvirt.workloads.profile import RequestClass, Workload
@@ -47,7 +48,10 @@ class Simulation:
         shared_level = 1 + platform.layers.index(platform.shared)
         self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, shared_level)
         self._streams = Streams(scenario.run.seed, replication)
+        self.memory = self._memory()
         self.tenants = [tenant for group in scenario.tenants for tenant in self._tenants(group)]
+        if self.memory is not None:
+            self.memory.start()
 
     def run(self) -> RunOutcome:
         """Let the whole duration pass and tell what was found after warm-up."""
@@ -73,7 +77,26 @@ class Simulation:
             nic_rx_utilization=host.nic.rx.utilization,
             nic_tx_utilization=host.nic.tx.utilization,
             events=next(self.engine._eid),
+            memory=None if self.memory is None else self.memory.outcome(),
         )
+
+    def _memory(self) -> MemorySystem | None:
+        """The memories, if any of them can run short."""
+        scenario = self._scenario
+        plans = memory_plans(scenario, self._catalog)
+        if plans is None:
+            return None
+        described = [
+            TenantMemory(
+                name=name, vm=vm, plan=plan, swap_bytes=group.swap or 0.0,
+                limits=limits_of(group.memory_max, group.memory_high, None if plan.sizes else group.swap, group.oom_score_adj),
+            )
+            for group, plan in zip(scenario.tenants, plans, strict=True)
+            for name, vm in (_names(group, i) for i in range(group.count))
+        ]  # fmt: skip
+        if not can_run_short(described):
+            return None
+        return MemorySystem(self.engine, self.host, self._stack.hardware, described, scenario.swap)
 
     def _tenants(self, group: Tenants) -> list[Tenant]:
         workload = self._catalog.workload(group.workload, self._scenario.override)
@@ -82,17 +105,23 @@ class Simulation:
         return [self._tenant(group, i, workload, stack) for i in range(group.count)]
 
     def _tenant(self, group: Tenants, index: int, workload: Workload, stack: Stack) -> Tenant:
-        name = group.name if group.count == 1 else f"{group.name} {index + 1}"
-        vm = name if group.per_vm == 1 else f"{group.name} vm {index // group.per_vm + 1}"
+        name, vm = _names(group, index)
         share = TenantShare(vcpus=group.vcpus, weight=group.weight, cap_cores=group.cap_cores or inf)
         branch = self.tree.branch(stack, name, vm, share)
         threads = workload.threads if group.threads is None else group.threads or inf
         workers = self.tree.workers(branch, name, threads, share)
 
         def bind_class(request_class: RequestClass, finished: Finished, *, awaited: bool) -> BoundPath:
-            return bind(plan_path(stack, request_class.demand), self.host, self.tree, branch, workers, finished, awaited=awaited)
+            path = plan_path(stack, with_growth(request_class.demand, workload.footprint))
+            paging = None if self.memory is None else self.memory.paging(name)
+            return bind(path, self.host, self.tree, branch, workers, finished, awaited=awaited, paging=paging)
 
-        return Tenant(name, group, workload, self.engine, self._streams, bind_class)
+        if self.memory is not None:
+            self.memory.draw(name, self._streams.stream(f"{name}/page faults"))
+        tenant = Tenant(name, group, workload, self.engine, self._streams, bind_class, workers)
+        if self.memory is not None:
+            self.memory.attach(tenant)
+        return tenant
 
     def _restart(self) -> None:
         self.host.scheduler.restart()
@@ -101,6 +130,8 @@ class Simulation:
         self.host.disk_bus.restart()
         for tenant in self.tenants:
             tenant.restart()
+        if self.memory is not None:
+            self.memory.restart()
 
     def _accounts(self) -> list[InstanceAccount]:
         """CPU accounts of every group that stands for an instance or a service VM, in order of name."""
@@ -112,6 +143,12 @@ class Simulation:
         accounts = ((name, group.account()) for group, name in groups.items())
         found = (InstanceAccount(name=name, busy_s=a.busy_s, steal_s=a.steal_s, ready_s=a.ready_s) for name, a in accounts)
         return sorted(found, key=lambda account: account.name)
+
+
+def _names(group: Tenants, index: int) -> tuple[str, str]:
+    """The name of one tenant of a group, and that of its virtual machine."""
+    name = group.name if group.count == 1 else f"{group.name} {index + 1}"
+    return name, name if group.per_vm == 1 else f"{group.name} vm {index // group.per_vm + 1}"
 
 
 def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler) -> Host:

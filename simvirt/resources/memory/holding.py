@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, Protocol, final
 
+from simvirt.resources.memory.kill import Reason
 from simvirt.resources.memory.touch import EVEN, Popularity
 
-if TYPE_CHECKING:
-    from simvirt.resources.memory.memory import Memory
-
-__all__ = ["NO_LIMITS", "NEVER_KILLED", "Holding", "Limits"]
+__all__ = ["NEVER_KILLED", "NO_LIMITS", "Guest", "Holding", "Limits"]
 
 NEVER_KILLED: Final = -1000
 """The adjustment of badness that spares a process for good."""
@@ -35,6 +33,16 @@ class Limits:
 NO_LIMITS: Final = Limits()
 
 
+class Guest(Protocol):
+    """The memory of a virtual machine, as the memory below sees it."""
+
+    def idle_bytes(self, wanted: float) -> float:
+        """How many of the wanted bytes the guest can do without."""
+
+    def kill_all(self, reason: Reason, asked_by: str) -> None:
+        """End everybody in it: the machine has been killed."""
+
+
 @final
 class Holding:
     """Bytes that one owner asked for. At every instant, to rounding,
@@ -47,8 +55,8 @@ class Holding:
     """
 
     __slots__ = (
-        "alike", "alike_bytes", "asked_bytes", "ballooned_bytes", "compressed_bytes", "died_s", "dropped_bytes", "file_bytes", "guest", "killed",
-        "limits", "locked_bytes", "name", "popularity", "resident_bytes", "shared_bytes", "size_bytes", "swapped_bytes",
+        "alike", "alike_bytes", "asked_bytes", "ballooned_bytes", "compressed_bytes", "died_s", "dropped_bytes", "file_bytes", "guest",
+        "killed", "limits", "locked_bytes", "name", "popularity", "resident_bytes", "shared_bytes", "size_bytes", "swapped_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -70,7 +78,7 @@ class Holding:
         """Machines with the same word have equal pages."""
         self.killed = killed
         """Called when it is killed."""
-        self.guest: Memory | None = None
+        self.guest: Guest | None = None
         """What the machine that it is makes of its bytes."""
         self.alike_bytes = 0.0
         """Bytes of which like machines have equal ones."""

@@ -7,13 +7,17 @@ from typing import final
 
 from simvirt.engine import Engine
 from simvirt.resources.memory.holding import Holding
-from simvirt.resources.memory.oom import Kill, Reason, badness, worst
+from simvirt.resources.memory.kill import Kill, Reason
+from simvirt.resources.memory.oom import badness, worst
 from simvirt.resources.memory.pressure import Pressure
 from simvirt.resources.memory.rules import Shortage
 from simvirt.resources.memory.sharing import PageSharing
 from simvirt.resources.memory.swap import Swap
 
 __all__ = ["Memory"]
+
+_Most = Callable[[Holding], float]
+_Move = Callable[[Holding, float], None]
 
 _NOTHING = 1e-3
 """Bytes that are rounding."""
@@ -23,9 +27,9 @@ _NOTHING = 1e-3
 class Memory:
     """`capacity_bytes` of frames, shared among holdings.
 
-    used = own + sum over holdings of resident + compressed * compressed_size. `allocate` gives frames at once; where there are none it drops
-    pages of files, then compresses, then swaps, as the rules say, and kills if that does not suffice: never is more used than there is.
-    `step` does what goes on in the background: the scanner for equal pages, the balloon, and keeping a reserve free.
+    used = own + sum over holdings of resident + compressed * compressed_size. `allocate` gives frames at once; where there are none it
+    drops pages of files, then compresses, then swaps, as the rules say, and kills if that does not suffice: never is more used than
+    there is. `step` does what goes on in the background: the scanner for equal pages, the balloon, and keeping a reserve free.
 
     In a virtual machine, `backing` is what the machine holds of the memory below: it grows when the guest uses more frames than ever, and
     shrinks only by the balloon.
@@ -122,18 +126,18 @@ class Memory:
         holding.asked_bytes -= size_bytes - left
         holding.locked_bytes = min(holding.locked_bytes, holding.resident_bytes)
 
-    def fetch(self, holding: Holding, size_bytes: float) -> bool:
-        """Bring bytes back that somebody touched: swapped, dropped and compressed ones in proportion; False if that got it killed."""
-        size_bytes = min(size_bytes, holding.out_bytes)
+    def fetch(self, holding: Holding, read_bytes: float, unpacked_bytes: float = 0.0) -> bool:
+        """Bring bytes back that somebody touched: read from the swap device or a file, or unpacked; False if that got it killed."""
+        read_bytes = min(read_bytes, holding.swapped_bytes + holding.dropped_bytes)
+        unpacked_bytes = min(unpacked_bytes, holding.compressed_bytes)
+        size_bytes = read_bytes + unpacked_bytes
         if size_bytes <= 0.0 or not self._make_room(holding, size_bytes):
             return holding.alive
-        out = holding.out_bytes  # making room may have pushed out more
-        swapped, dropped, compressed = (
-            size_bytes * part / out for part in (holding.swapped_bytes, holding.dropped_bytes, holding.compressed_bytes)
-        )
+        out = holding.swapped_bytes + holding.dropped_bytes  # making room may have pushed out more
+        swapped = read_bytes * holding.swapped_bytes / out if out else 0.0
         holding.swapped_bytes -= swapped
-        holding.dropped_bytes -= dropped
-        holding.compressed_bytes -= compressed
+        holding.dropped_bytes -= read_bytes - swapped
+        holding.compressed_bytes -= unpacked_bytes
         holding.resident_bytes += size_bytes
         self.swap.take(swapped)
         return True
@@ -142,7 +146,7 @@ class Memory:
         """End an owner: all that it has is free again."""
         points = badness(victim, self._total_bytes)
         kill = Kill(
-            time_s=self._engine.now, victim=victim.name, memory=self.name, reason=reason, asked_by=asked_by,
+            time_s=float(self._engine.now), victim=victim.name, memory=self.name, reason=reason, asked_by=asked_by,
             resident_bytes=victim.resident_bytes, badness_bytes=points,
         )  # fmt: skip
         victim.died_s = self._engine.now
@@ -150,14 +154,18 @@ class Memory:
         if self._on_kill is not None:
             self._on_kill(kill)
         if victim.guest is not None:
-            for inside in victim.guest.holdings:
-                if inside.alive:
-                    victim.guest.kill(inside, reason, asked_by)
+            victim.guest.kill_all(reason, asked_by)
         self.swap.drop(victim.swapped_bytes)
         victim.asked_bytes = victim.resident_bytes = victim.swapped_bytes = victim.dropped_bytes = 0.0
         victim.ballooned_bytes = victim.shared_bytes = victim.compressed_bytes = victim.file_bytes = victim.locked_bytes = 0.0
         if victim.killed is not None:
             victim.killed()
+
+    def kill_all(self, reason: Reason, asked_by: str) -> None:
+        """End everybody: the virtual machine whose memory this is has been killed."""
+        for holding in self.holdings:
+            if holding.alive:
+                self.kill(holding, reason, asked_by)
 
     # --- what goes on in the background
 
@@ -202,7 +210,7 @@ class Memory:
             lack = size_bytes - self.free_bytes
         return holding.alive
 
-    def _take(self, holdings: Iterable[Holding], wanted: float, most: Callable[[Holding], float], move: Callable[[Holding, float], None]) -> float:
+    def _take(self, holdings: Iterable[Holding], wanted: float, most: _Most, move: _Move) -> float:
         """Take bytes of several owners: in proportion to what is cold of each if the rules know that, then to all that can be taken."""
         alive = [h for h in holdings if h.alive]
         done = 0.0
@@ -234,7 +242,8 @@ class Memory:
         most_share = self.rules.compressed_most.si / self._compressed_size
 
         def most(holding: Holding) -> float:
-            return min(holding.takeable_bytes, max(0.0, holding.size_bytes * most_share - holding.compressed_bytes)) if holding.guest else 0.0
+            room = holding.size_bytes * most_share - holding.compressed_bytes if holding.guest is not None else 0.0
+            return min(holding.takeable_bytes, max(0.0, room))
 
         def move(holding: Holding, size_bytes: float) -> None:
             holding.resident_bytes -= size_bytes

@@ -1,40 +1,16 @@
-"""Who is killed when memory is gone, and the record of it."""
+"""Who is killed when memory is gone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from simvirt.resources.memory.holding import NEVER_KILLED, Holding
 
-__all__ = ["Kill", "Reason", "badness", "worst"]
+__all__ = ["badness", "worst"]
 
 PAGE_TABLE_SHARE: Final = 8 / 4096
 """Page tables over memory mapped: an entry of 8 bytes per page."""
-
-
-class Reason(StrEnum):
-    """Why somebody was killed."""
-
-    LIMIT = "beyond its own limit"
-    HOST = "no memory left for anybody"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kill:
-    """One victim."""
-
-    time_s: float
-    victim: str
-    memory: str
-    """Whose memory was short."""
-    reason: Reason
-    asked_by: str
-    """Whose allocation found nothing."""
-    resident_bytes: float
-    badness_bytes: float
 
 
 def badness(holding: Holding, total_bytes: float) -> float:

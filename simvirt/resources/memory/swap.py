@@ -18,7 +18,10 @@ Write = Callable[[float, float], None]
 
 @final
 class Swap:
-    """Space for `capacity_bytes`. Going out costs a write per cluster; coming back a read per page, which the one who touched it waits for."""
+    """Space for `capacity_bytes`.
+
+    Going out costs a write per cluster; coming back a read per page, for which the one who touched it waits.
+    """
 
     __slots__ = ("_write", "capacity_bytes", "in_bytes", "out_bytes", "used_bytes")
 
