@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "analysis": f"{LEAVES} metrics",
     "experiment": f"{DATA_MODELS} catalog scenario simulation analysis",
     "reports": f"{LEAVES} metrics analysis",
-    "commands": f"{DATA_MODELS} profile_reader catalog scenario simulation experiment analysis reports",
+    "commands": f"{DATA_MODELS} profile_reader footprint_reader catalog scenario simulation experiment analysis reports",
     "cli": f"{DATA_MODELS} catalog scenario simulation experiment analysis reports commands",
 }
 """Part of simvirt (a module or folder at its top) → the other parts that it may import. Every part has a line here."""

@@ -221,7 +221,7 @@ class MemorySystem:
     def paging(self, tenant: str) -> Paging:
         """A stage at which a tenant's requests of one class wait for memory."""
         footprint = self._growing[tenant].described.plan.footprint
-        asked = 0.0 if footprint.growth is None else footprint.growth.bytes_per_request.si
+        asked = 0.0 if footprint.growth is None else footprint.growth.request_bytes.si
         return Paging(self._engine, self._chains[tenant], self._device, self._rngs[tenant], footprint.touched_bytes.si, asked)
 
     def attach(self, tenant: Tenant) -> None:
@@ -292,7 +292,7 @@ class MemorySystem:
         if growth is None or tenant is None or not one.holding.alive:
             return
         begun = tenant.begun
-        wanted = growth.bytes_per_request.si * (begun - one.counted) + growth.bytes_per_s.si * TICK_S
+        wanted = growth.request_bytes.si * (begun - one.counted) + growth.steady_bytes_per_s.si * TICK_S
         one.counted = begun
         wanted = min(wanted, one.described.plan.most_growth_bytes - one.grown_bytes)
         if wanted > 0.0:
@@ -355,9 +355,9 @@ def _nothing() -> None:
 
 def with_growth(demand: Demand, footprint: Footprint | None) -> Demand:
     """The demand of a request, the first touch of the memory by which it makes its application grow included."""
-    if footprint is None or footprint.growth is None or not footprint.growth.bytes_per_request.si:
+    if footprint is None or footprint.growth is None or not footprint.growth.request_bytes.si:
         return demand
-    pages = footprint.growth.bytes_per_request.si / PAGE_BYTES
+    pages = footprint.growth.request_bytes.si / PAGE_BYTES
     return Demand((*demand.operations, PageFault(count=pages, fresh=pages)))
 
 

@@ -16,8 +16,8 @@ __all__ = ["Footprint", "Growth", "Heap", "Sees"]
 class Growth:
     """Memory that an application takes beyond its resident set as it works, and never gives back by itself."""
 
-    bytes_per_request: Cost
-    bytes_per_s: Cost
+    request_bytes: Cost
+    steady_bytes_per_s: Cost
     most_bytes: Cost
     """Where growth ends unless a heap bounds it."""
 

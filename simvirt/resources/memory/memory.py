@@ -150,9 +150,10 @@ class Memory:
             resident_bytes=victim.resident_bytes, badness_bytes=points,
         )  # fmt: skip
         victim.died_s = self._engine.now
-        self.kills.append(kill)
-        if self._on_kill is not None:
-            self._on_kill(kill)
+        if victim.killed is not None:  # else they were pages of files, which nobody misses
+            self.kills.append(kill)
+            if self._on_kill is not None:
+                self._on_kill(kill)
         if victim.guest is not None:
             victim.guest.kill_all(reason, asked_by)
         self.swap.drop(victim.swapped_bytes)
