@@ -210,9 +210,9 @@ def _chart(results: Results, table: pd.DataFrame, metric: str, title: str, y: Ax
     run = results.outcomes[0].point.scenario.run
     caption = (
         f"{SERVICE} with 1 GiB of its own and 600 MiB of cached files, {RATE_PER_S:g} requests/s each, on {MACHINE} with {MEMORY:g} GiB; "
-        f"virtual machines of {VM}; swap space {SWAP}; limits add up to {SHARE_OF_LIMITS:g} GiB. All memory is filled at the start; the first "
-        f"quarter of {run.duration_s:g} s is not counted. {run.replications} replications, {100 * run.confidence:g} % intervals. Footprints of "
-        "workloads, what a request touches, and rates of balloon and scanner are assumed."
+        f"virtual machines of {VM}; swap space {SWAP}; limits add up to {SHARE_OF_LIMITS:g} GiB. All memory is filled at the start; the "
+        f"first quarter of {run.duration_s:g} s is not counted. {run.replications} replications, {100 * run.confidence:g} % intervals. "
+        "Footprints of workloads, what a request touches, and rates of balloon and scanner are assumed."
     )
     own = table[(table["scenario"] == "overcommit") & (table["metric"] == metric)]
     shown = [name for name in DESIGN if name in set(own["platform"])]

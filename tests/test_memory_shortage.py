@@ -45,7 +45,10 @@ SHORT = {
     "containers in machines": scenario("docker-in-kvm", {"per_vm": 2, "count": 4, "memory": "800 MiB", "memory_max": "250 MiB"}),
     "nested": scenario("kvm-in-kvm", {"count": 2, "memory": "400 MiB", "swap": "1 GiB"}),
     "hosted": scenario(
-        "virtualbox", {"count": 100, "load": {"kind": "poisson", "rate_per_s": 10.0}, "memory": "1 GiB"}, overcommit_memory=True, swap="16 GiB"
+        "virtualbox",
+        {"count": 100, "load": {"kind": "poisson", "rate_per_s": 10.0}, "memory": "1 GiB"},
+        overcommit_memory=True,
+        swap="16 GiB",
     ),
 }
 
@@ -203,7 +206,7 @@ def test_a_hypervisor_in_need_reclaims_and_kills_nobody() -> None:
         ("docker", [{"memory": "-1 GiB", "oom_score_adj": 1001}], {}, ["tenants.0.memory: '-1 GiB'; must be above 0", "1001; at most"]),
         ("docker", [{"memory_maximum": 1}], {}, ["tenants.0.memory_maximum: no such entry; did you mean 'memory_max'"]),
         ("docker", [{"workload": "memcached-get", "memory_max": "1 GiB"}], {}, ["tenants.0: memory is asked for, but the"]),
-        ("docker", [{}], {"override": {"docker.footprint.instance_byte": 1.0}}, ["override.docker.footprint.instance_byte: no such number"]),
+        ("docker", [{}], {"override": {"docker.footprint.instance_byte": 1.0}}, ["override.docker.footprint.instance_byte: no such"]),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_way_out(
