@@ -51,7 +51,7 @@ SIZES: Final = {
 VM: Final = "2560 MiB"
 SWAP: Final = "32 GiB"
 RATE_PER_S: Final = 80.0
-TENANTS: Final = (4, 6, 7, 8, 9, 10, 12)
+TENANTS: Final = (4, 7, 9, 11, 14, 16, 18)
 MEANS: Final[Mapping[str, tuple[str, str]]] = {
     "none": ("none: kill", "#000000"),
     "swap": ("swap", "#0072B2"),
@@ -84,7 +84,7 @@ LEAKS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "virtual machine of 1 GiB": ("kvm", {"memory": "1 GiB"}),
 }
 LEAKING: Final = "java-service-unaware"
-LEAK_RATE_PER_S: Final = 150.0
+LEAK_RATE_PER_S: Final = 250.0
 
 
 def _run(seconds: float, seed: int, quick: bool) -> Run:
@@ -120,7 +120,7 @@ def _leak(seed: int, quick: bool) -> Iterator[Point]:
         leaking = {"name": "java", "workload": LEAKING, "load": load, **entries}
         web = {"name": "web", "workload": SERVICE, "load": {"kind": "poisson", "rate_per_s": RATE_PER_S}}
         run = _run(QUICK_SECONDS if quick else SECONDS, seed, quick)
-        override = {f"{MACHINE}.memory_bytes": 6.0, f"{LEAKING}.footprint.heap.share": 0.75}
+        override = {f"{MACHINE}.memory_bytes": 3.0, f"{LEAKING}.footprint.heap.share": 0.75}
         yield _point("leak", line, 2, {"platform": platform, "tenants": [leaking, web], "run": run, "override": override})
 
 

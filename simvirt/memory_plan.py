@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 
 from simvirt.demand import MemoryDemand
 from simvirt.footprint_reader import LayerMemory
+from simvirt.layers.contract import map_costs
 from simvirt.layers.footprint import BACKED, MachineSize, MemoryPart, Scope, default_size_bytes, machine_sizes, memory_parts
 from simvirt.layers.stack import Stack
 from simvirt.resources.memory.rules import Shortage
@@ -27,7 +29,7 @@ class MemoryWish:
     swap: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MemoryGround:
     """A stack with what its layers say of memory."""
 
@@ -46,11 +48,12 @@ class MemoryGround:
         """Levels of the layers that manage the pools: the machine's, then each virtual machine's."""
         return (1, *(level + 1 for level in self.providers))
 
-    @property
+    @cached_property
     def rules(self) -> tuple[Shortage, ...] | None:
-        """How each pool gets memory back; None if a layer says nothing of it."""
+        """How each pool gets memory back, on the clock of the machine; None if a layer says nothing of it."""
         found = [self.layers[level].shortage for level in self.managers]
-        known = [rules for rules in found if rules is not None]
+        clock_hz = self.stack.host.clock_hz
+        known = [map_costs(rules, lambda _, cost: cost.on(clock_hz)) for rules in found if rules is not None]
         return tuple(known) if len(known) == len(found) else None
 
     @property
@@ -145,7 +148,7 @@ def misfits(path: str, wish: MemoryWish, plan: MemoryPlan, *, host_swap_bytes: f
         if not plan.ground.limits_groups:
             yield f"{path}.{word}: {_text(value)} for a virtual machine, which has no control group; give its size by `memory`"
     needed = sum(p.size_bytes for p in plan.parts if p.scope is Scope.TENANT and not p.file)
-    swap = min(wish.swap or 0.0, host_swap_bytes) if not plan.sizes else wish.swap or 0.0
+    swap = wish.swap or 0.0 if plan.sizes else host_swap_bytes if wish.swap is None else min(wish.swap, host_swap_bytes)
     if wish.memory_max is not None and plan.ground.limits_groups and wish.memory_max + swap < needed:
         yield f"{path}.memory_max: {_text(wish.memory_max)}; at least {_text(needed)}, which it needs at the start, or allow swap"
     if wish.memory_max is not None and wish.memory_high is not None and wish.memory_high > wish.memory_max:
