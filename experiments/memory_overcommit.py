@@ -50,8 +50,8 @@ SIZES: Final = {
 """A service large enough that some ten of them are a question."""
 VM: Final = "2560 MiB"
 SWAP: Final = "32 GiB"
-RATE_PER_S: Final = 80.0
-TENANTS: Final = (4, 7, 9, 11, 14, 16, 18)
+RATE_PER_S: Final = 20.0
+TENANTS: Final = (4, 7, 9, 11, 14, 16)
 MEANS: Final[Mapping[str, tuple[str, str]]] = {
     "none": ("none: kill", "#000000"),
     "swap": ("swap", "#0072B2"),
@@ -74,7 +74,7 @@ DESIGN: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
 """Platform → means → entries of the scenario."""
 SHARE_OF_LIMITS: Final = 14.0
 """GiB that the limits of all containers add up to."""
-SECONDS, QUICK_SECONDS = 12.0, 0.4
+SECONDS, LEAK_SECONDS, QUICK_SECONDS = 3.0, 12.0, 0.4
 REPLICATIONS, QUICK_REPLICATIONS = 3, 2
 CONFIDENCE: Final = 0.95
 
@@ -119,7 +119,7 @@ def _leak(seed: int, quick: bool) -> Iterator[Point]:
         load = {"kind": "poisson", "rate_per_s": LEAK_RATE_PER_S}
         leaking = {"name": "java", "workload": LEAKING, "load": load, **entries}
         web = {"name": "web", "workload": SERVICE, "load": {"kind": "poisson", "rate_per_s": RATE_PER_S}}
-        run = _run(QUICK_SECONDS if quick else SECONDS, seed, quick)
+        run = _run(QUICK_SECONDS if quick else LEAK_SECONDS, seed, quick)
         override = {f"{MACHINE}.memory_bytes": 3.0, f"{LEAKING}.footprint.heap.share": 0.75}
         yield _point("leak", line, 2, {"platform": platform, "tenants": [leaking, web], "run": run, "override": override})
 
@@ -217,7 +217,11 @@ def _chart(results: Results, table: pd.DataFrame, metric: str, title: str, y: Ax
     own = table[(table["scenario"] == "overcommit") & (table["metric"] == metric)]
     shown = [name for name in DESIGN if name in set(own["platform"])]
     lines = Lines(column="line", looks=MEANS)
-    return line_panels(own, own.head(0), shown, lines, x=TENANTS_AXIS, y=y, title=f"Overcommitted memory: {title.lower()}", caption=caption)
+    title = f"Overcommitted memory: {title.lower()}"
+    figure = line_panels(own, own.head(0), shown, lines, x=TENANTS_AXIS, y=y, title=title, caption=caption)
+    for spare in figure.axes[len(shown) :]:
+        spare.set_visible(False)
+    return figure
 
 
 EXPERIMENT = Experiment(
