@@ -219,6 +219,8 @@ def _chart(results: Results, table: pd.DataFrame, metric: str, title: str, y: Ax
     lines = Lines(column="line", looks=MEANS)
     title = f"Overcommitted memory: {title.lower()}"
     figure = line_panels(own, own.head(0), shown, lines, x=TENANTS_AXIS, y=y, title=title, caption=caption)
+    for axes in figure.axes:
+        axes.xaxis.set_tick_params(labelbottom=True)
     for spare in figure.axes[len(shown) :]:
         spare.set_visible(False)
     return figure

@@ -211,6 +211,15 @@ def test_the_one_with_most_badness_is_killed() -> None:
     check(memory)
 
 
+def test_what_is_swapped_counts_as_badness() -> None:
+    memory = Memory(Engine(), "machine", 1000.0, rules(), swap=Swap(500.0))
+    holding = memory.hold(Holding("a", limits=Limits(max_bytes=100.0)))
+    memory.allocate(holding, 100.0)
+    memory.allocate(holding, 60.0)
+    assert at(holding) == {"resident": 100.0, "swapped": 60.0}
+    assert badness(holding, 1500.0) == pytest.approx(160.0 * (1 + 8 / 4096))
+
+
 def test_a_limit_kills_its_own_group_and_nobody_else() -> None:
     killed: list[str] = []
     memory = Memory(Engine(), "machine", 1000.0, rules(), swap=Swap(100.0))

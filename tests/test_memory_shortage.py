@@ -20,9 +20,9 @@ CATALOG = Catalog.builtin(PROFILES)
 GIB, MIB = 2.0**30, 2.0**20
 
 
-def scenario(platform: str, *tenants: Mapping[str, Any], duration_s: float = 1.5, **top: Any) -> Scenario:
+def scenario(platform: str, *tenants: Mapping[str, Any], duration_s: float = 1.5, warm_up: float = 0.2, **top: Any) -> Scenario:
     groups = [{"workload": "web-service", "load": {"kind": "poisson", "rate_per_s": 100.0}, **tenant} for tenant in tenants]
-    run = {"duration_s": duration_s, "warm_up_fraction": 0.2, "replications": 1}
+    run = {"duration_s": duration_s, "warm_up_fraction": warm_up, "replications": 1}
     return load_scenario({"platform": platform, "machine": "small-server", "tenants": groups, "run": run, **top}, CATALOG)
 
 
@@ -111,6 +111,15 @@ def test_the_host_kills_the_largest_where_no_limit_is_set_and_nobody_where_there
     assert alive.completed > 80
 
 
+def test_beyond_high_files_are_dropped_and_nobody_is_killed() -> None:
+    outcome = simulate(scenario("docker", {"memory_high": "300 MiB"}), CATALOG)
+    assert outcome.memory is not None
+    assert not outcome.memory.kills
+    [held] = [one for one in outcome.memory.holdings if one.name == "tenant"]
+    assert held.resident_bytes == pytest.approx(300 * MIB)
+    assert held.dropped_bytes == pytest.approx(held.asked_bytes - 300 * MIB)
+
+
 def test_an_adjustment_spares_or_offers_a_tenant() -> None:
     groups = ({"name": "a", "memory": "40 GiB", "oom_score_adj": -1000}, {"name": "b", "memory": "30 GiB"})
     spared = simulate(scenario("docker", *groups), CATALOG)
@@ -144,10 +153,13 @@ def test_a_runtime_that_does_not_see_its_limit_is_killed() -> None:
 def test_clients_of_a_closed_loop_give_up_when_their_server_is_killed() -> None:
     load = {"kind": "closed", "clients": 8, "think": {"kind": "constant", "value": 0.0}}
     tenant = {"name": "java", "workload": "java-service-unaware", "memory_max": "500 MiB", "load": load}
-    outcome = simulate(scenario("docker", tenant), CATALOG)
+    outcome = simulate(scenario("docker", tenant, warm_up=0.0), CATALOG)
     balanced(outcome)
     assert outcome.tenant("java").in_flight_after == 0
-    assert dict(outcome.tenant("java").failed) in ({"killed: out of memory": 8}, {})
+    assert outcome.tenant("java").failed == (("killed: out of memory", 8),)
+    assert outcome.memory is not None
+    [kill] = outcome.memory.kills
+    assert outcome.tenant("java").in_flight_mean * 1.5 == pytest.approx(8 * kill.time_s)  # all 8 wait until then, and nobody after
 
 
 def test_pages_that_are_out_make_requests_wait_at_the_disk() -> None:
