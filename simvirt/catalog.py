@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from simvirt.errors import CatalogError, nearest
 from simvirt.evidence import Cost, Reference
+from simvirt.footprint_reader import LAYER_TABLES, WORKLOAD_TABLE, LayerMemory, build_layer_memory, build_workload_footprint, is_memory_path
 from simvirt.layers.contract import AbstractLayer, costs_of, map_costs
 from simvirt.layers.hardware import Hardware
 from simvirt.layers.stack import Stack
@@ -40,6 +42,8 @@ class Catalog:
     def __init__(self, *folders: Traversable) -> None:
         self._folders = folders
         self._built: dict[tuple[str, str], AbstractLayer] = {}
+        self._memories: dict[str, LayerMemory] = {}
+        self._workloads: dict[str, Workload] = {}
 
     @classmethod
     def builtin(cls, *extra: Path) -> Catalog:
@@ -80,7 +84,8 @@ class Catalog:
         """A layer; built once, as it is frozen and many runs ask for it."""
         key = (folder, name)
         if key not in self._built:
-            self._built[key] = build_layer(name, self._inherited(folder, name), f"{folder}/{name}", self.references)
+            table = {entry: value for entry, value in self._inherited(folder, name).items() if entry not in LAYER_TABLES}
+            self._built[key] = build_layer(name, table, f"{folder}/{name}", self.references)
         return self._built[key]
 
     def platform(self, name: str) -> Platform:
@@ -92,9 +97,36 @@ class Catalog:
 
         An override names an amount as `workload.request.operation.field`; those of other things are left alone.
         """
-        table = self._inherited("workloads", name)
         mine = {path: wanted for path, wanted in (overrides or {}).items() if path.startswith(f"{name}.")}
-        return build_workload(name, override_amounts(table, name, mine), self.references)
+        if mine:
+            return self._workload(name, mine)
+        if name not in self._workloads:
+            self._workloads[name] = self._workload(name, {})
+        return self._workloads[name]
+
+    def _workload(self, name: str, overrides: Overrides) -> Workload:
+        table = self._inherited("workloads", name)
+        memory = {path: wanted for path, wanted in overrides.items() if is_memory_path(path)}
+        amounts = {path: wanted for path, wanted in overrides.items() if path not in memory}
+        footprint = table.pop(WORKLOAD_TABLE, None)
+        workload = build_workload(name, override_amounts(table, name, amounts), self.references)
+        if footprint is None:
+            return workload
+        return replace(workload, footprint=build_workload_footprint(name, footprint, self.references, memory))
+
+    def layer_memory(self, name: str, overrides: Overrides | None = None) -> LayerMemory:
+        """What a layer takes of memory, and what it does when memory runs short, by the layer's name; nothing for a layer unknown here.
+
+        An override names a number as `layer.footprint.field` or `layer.shortage.field`; those of other things are left alone.
+        """
+        mine = {path: wanted for path, wanted in (overrides or {}).items() if path.startswith(f"{name}.") and is_memory_path(path)}
+        if not mine and name in self._memories:
+            return self._memories[name]
+        known = name in self._files("layers")
+        built = build_layer_memory(name, self._inherited("layers", name), self.references, mine) if known else LayerMemory()
+        if not mine:
+            self._memories[name] = built
+        return built
 
     def scheduler_summary(self, name: str) -> tuple[str, str]:
         """The rules that a scheduler follows, by name, and what it is, in a sentence."""

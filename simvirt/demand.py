@@ -34,6 +34,7 @@ __all__ = [
     "Interrupt",
     "KernelEntry",
     "MachineOperation",
+    "MemoryDemand",
     "Operation",
     "OsOperation",
     "PageFault",
@@ -343,3 +344,19 @@ class Demand:
 
     def scaled(self, factor: float) -> Demand:
         return Demand(tuple(operation.scaled(factor) for operation in self.operations))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryDemand:
+    """What an application asks for of memory while it runs, in bytes."""
+
+    resident_bytes: float = 0.0
+    """Memory of its own: heaps, stacks, tables."""
+    image_bytes: float = 0.0
+    """Pages of its program and libraries that it uses."""
+    cache_bytes: float = 0.0
+    """Pages of files that it reads again and again."""
+
+    def scaled(self, factor: float) -> MemoryDemand:
+        """`factor` times as much."""
+        return MemoryDemand(**{f.name: getattr(self, f.name) * factor for f in fields(self)})

@@ -30,6 +30,7 @@ __all__ = [
     "bad_overrides",
     "build_cost",
     "build_layer",
+    "build_part",
     "build_platform",
     "build_workload",
     "override_amounts",
@@ -78,13 +79,13 @@ def build_layer(name: str, table: dict[str, Any], path: str, references: Mapping
     if kind not in kinds:
         raise CatalogError([f"{path}: kind {kind!r} is unknown; {nearest(str(kind), kinds)}"])
     costs = table.pop("cost", {})
-    built = _build_part(kinds[kind], {"name": name, **table}, costs, path, references, problems)
+    built = build_part(kinds[kind], {"name": name, **table}, costs, path, references, problems)
     if problems or built is None:
         raise CatalogError(problems)
     return built
 
 
-def _build_part(cls: type[T], plain: Table, costs: Table, path: str, references: Mapping[str, Reference], problems: Problems) -> T | None:
+def build_part(cls: type[T], plain: Table, costs: Table, path: str, references: Mapping[str, Reference], problems: Problems) -> T | None:
     """Build a layer, or a part of one, from its plain entries and its costs; note every problem."""
     hints = get_type_hints(cls)
     values: dict[str, Any] = {}
@@ -102,7 +103,7 @@ def _build_part(cls: type[T], plain: Table, costs: Table, path: str, references:
         elif hint is Choice:
             values[field] = _build_choice(plain.get(field), f"{path}.{field}", references, problems)
         elif isinstance(hint, type) and is_dataclass(hint) and hint is not Interface:
-            values[field] = _build_part(hint, {}, costs.get(field, {}), f"{path}.{field}", references, problems)
+            values[field] = build_part(hint, {}, costs.get(field, {}), f"{path}.{field}", references, problems)
         elif field in plain:
             values[field] = _build_plain(plain[field], hint, f"{path}.{field}", problems)
         elif not _is_optional(hint):

@@ -16,9 +16,11 @@ from pydantic_core import ErrorDetails
 from simvirt.catalog import Catalog, Overrides
 from simvirt.cpu_limits import CpuLimits, CpuMax, limit_misfits, too_many
 from simvirt.errors import CatalogError, ScenarioError, StackError, nearest
+from simvirt.footprint_reader import LayerMemory, is_memory_path
 from simvirt.layers.page_cache import reads_through_cache
 from simvirt.layers.stack import Stack
 from simvirt.memory_contention import memory_misfits, memory_notes
+from simvirt.memory_plan import MemoryGround, MemoryPlan, MemoryWish, misfits, together_too_large
 from simvirt.quantities import Bytes, PositiveBytes, PositiveBytesPerSecond, PositiveNumber, PositivePerSecond, PositiveSeconds
 from simvirt.resources.cpu.scheduling import Scheduling
 from simvirt.scheduler_choice import PLATFORM, schedulers_on
@@ -27,7 +29,7 @@ from simvirt.workloads.arrivals import Arrivals, ClosedLoop
 from simvirt.workloads.distributions import Distribution
 from simvirt.workloads.profile import Workload
 
-__all__ = ["IoMax", "Run", "Scenario", "Tenants", "check_scenario", "host_stack", "load_scenario", "scenario_notes"]
+__all__ = ["IoMax", "Run", "Scenario", "Tenants", "check_scenario", "host_stack", "load_scenario", "memory_plans", "scenario_notes"]
 
 
 MOST_REPLICATIONS: Final = 10_000
@@ -78,6 +80,21 @@ class Tenants(CpuLimits):
     """Bytes that the page cache of its own kernel has for it, where `file_set` is given."""
     host_page_cache: Bytes = 0.0
     """Bytes that the page cache of a host below has for its virtual disk, where the disk is a file there."""
+    memory: PositiveBytes | None = None
+    """Size of their virtual machine, large enough for them unless given; elsewhere what takes the place of the workload's resident set."""
+    memory_max: PositiveBytes | None = None
+    """Limit of their control group, beyond which somebody in it is killed; none unless given, as in real systems."""
+    memory_high: PositiveBytes | None = None
+    """Size of their control group from which on it is slowed down; none unless given."""
+    swap: Bytes | None = None
+    """Swap space of their virtual machine, none unless given; elsewhere a limit to what they may have of the host's."""
+    oom_score_adj: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    """Thousandths of the memory added to their badness when somebody has to be killed; -1000 spares them."""
+
+    @property
+    def memory_wish(self) -> MemoryWish:
+        """What is said of their memory."""
+        return MemoryWish(memory=self.memory, memory_max=self.memory_max, memory_high=self.memory_high, swap=self.swap)
 
 
 class Run(_Description):
@@ -109,6 +126,10 @@ class Scenario(_Description):
     """How the machine's cores are shared: a profile of a CPU scheduler, or `platform` for what each kernel of the platform has."""
     guest_scheduler: str | None = None
     """How virtual machines share theirs inside, likewise; as the machine unless given."""
+    swap: Bytes = 0.0
+    """Swap space of the host, for its processes; none unless given. Swap files that a hypervisor makes for its machines come with it."""
+    overcommit_memory: bool = False
+    """Whether virtual machines may be promised more memory than there is."""
     override: dict[str, float | str] = {}
     """Numbers set by hand: `layer.field` or `workload.request.operation.field` → value in its own unit, text with a unit,
     or the word low or high for that end of its range."""
@@ -131,9 +152,9 @@ class Scenario(_Description):
         return schedulers_on(stack, self.scheduler, self.guest_scheduler)
 
     def layer_overrides(self, catalog: Catalog) -> Overrides:
-        """The overrides that are for no workload of its own and no scheduler."""
+        """The overrides that are for no workload of its own, no scheduler and no memory."""
         others = (*(f"{group.workload}." for group in self.tenants), *(f"{name}." for name in catalog.names("schedulers")))
-        return {path: wanted for path, wanted in self.override.items() if not path.startswith(others)}
+        return {path: wanted for path, wanted in self.override.items() if not path.startswith(others) and not is_memory_path(path)}
 
     def digest(self) -> str:
         """A fingerprint of everything that it says."""
@@ -280,7 +301,8 @@ def _misfits(scenario: Scenario, catalog: Catalog) -> list[str]:
     problems += [*_too_much(scenario), *_scheduler_misfits(scenario, catalog, stack)]
     if problems:
         return problems
-    return list(memory_misfits(stack.hardware, _workloads(scenario, catalog), fluid=_is_fluid(scenario, catalog, stack)))
+    contention = memory_misfits(stack.hardware, _workloads(scenario, catalog), fluid=_is_fluid(scenario, catalog, stack))
+    return [*contention, *_memory_misfits(scenario, catalog)]
 
 
 def scenario_notes(scenario: Scenario, catalog: Catalog) -> list[str]:
@@ -347,6 +369,51 @@ def _limit_misfits(scenario: Scenario, catalog: Catalog, stack: Stack, by_kernel
             place = place_of(ground, 1 + platform.layers.index(platform.shared), group.per_vm)
             yield from limit_misfits(f"tenants.{i}", group, place, cores, by_kernel[place.kernel])
     yield from too_many(scenario.tenants, cores)
+
+
+def memory_plans(scenario: Scenario, catalog: Catalog) -> tuple[MemoryPlan, ...] | None:
+    """The memory of each group of tenants; None if a profile says nothing of memory, which then has no bounds. Raises CatalogError."""
+    workloads = [catalog.workload(group.workload, scenario.override) for group in scenario.tenants]
+    stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides(catalog))
+    platform = catalog.platform(scenario.platform)
+    layers = (LayerMemory(), *(catalog.layer_memory(name, scenario.override) for name in platform.layers))
+    ground = MemoryGround(stack, layers, 1 + platform.layers.index(platform.shared))
+    host = host_stack(stack)
+    plans = []
+    for group, workload in zip(scenario.tenants, workloads, strict=True):
+        under = ground if group.on == "platform" or host is None else MemoryGround(host, layers[:2], 1)
+        if workload.footprint is None or under.rules is None:
+            return None
+        plans.append(MemoryPlan.of(under, group.workload, workload.footprint, group.memory_wish, group.vcpus, group.per_vm))
+    return tuple(plans)
+
+
+def _memory_misfits(scenario: Scenario, catalog: Catalog) -> list[str]:
+    try:
+        plans = memory_plans(scenario, catalog)
+    except CatalogError as error:
+        return list(error.problems)
+    if plans is None:
+        return list(_unknown_memory(scenario, catalog))
+    over = scenario.overcommit_memory
+    problems: list[str] = []
+    for i, (group, plan) in enumerate(zip(scenario.tenants, plans, strict=True)):
+        problems += misfits(f"tenants.{i}", group.memory_wish, plan, host_swap_bytes=scenario.swap, overcommit=over)
+    machines = [(group.count + group.per_vm - 1) // group.per_vm for group in scenario.tenants]
+    problems += together_too_large(list(zip(machines, plans, strict=True)), overcommit=over)
+    if over and not any(plan.sizes for plan in plans):
+        problems.append("overcommit_memory: true where there are no virtual machines; remove it, processes are always promised more")
+    return problems
+
+
+def _unknown_memory(scenario: Scenario, catalog: Catalog) -> Iterator[str]:
+    """Entries of memory where a profile says nothing of it."""
+    wanted = [f"tenants.{i}" for i, group in enumerate(scenario.tenants) if group.memory_wish != MemoryWish() or group.oom_score_adj]
+    wanted += [key for key, said in (("swap", scenario.swap), ("overcommit_memory", scenario.overcommit_memory)) if said]
+    mute = [f"workload {g.workload!r} ([footprint])" for g in scenario.tenants if catalog.workload(g.workload).footprint is None]
+    mute += [f"layer {n!r} ([shortage])" for n in catalog.platform(scenario.platform).layers if catalog.layer_memory(n).shortage is None]
+    for path in wanted:
+        yield f"{path}: memory is asked for, but the profile of {' and '.join(dict.fromkeys(mute))} says nothing of it; add the table"
 
 
 def _tenant_misfits(path: str, group: Tenants, stack: Stack, catalog: Catalog, overrides: Overrides) -> list[str]:

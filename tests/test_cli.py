@@ -21,7 +21,7 @@ from simvirt.catalog import Catalog
 from simvirt.cli import main
 from simvirt.commands.numbers import interval_text, share_text
 from simvirt.commands.tables import table
-from simvirt.evidence import Grade
+from simvirt.evidence import Cost, Grade
 from simvirt.layers.contract import costs_of
 
 ROOT = Path(__file__).parents[1]
@@ -154,20 +154,30 @@ def test_show_draws_the_stack_and_every_cost(say: Say, name: str) -> None:
     shared = 1 + CATALOG.platform(name).layers.index(CATALOG.platform(name).shared)
     assert [row[-1] for row in drawn].count("one for all tenants") == shared + 1
     assert all(row[2:4] == [str(layer.requires), str(layer.provides)] for row, layer in zip(drawn[1:-1], stack.layers[:0:-1], strict=True))
-    costs = [cost for layer in stack.layers for _, cost in costs_of(layer)]
+    costs = [cost for layer in stack.layers for _, cost in costs_of(layer)] + memory_of(*CATALOG.platform(name).layers)
     counts = ", ".join(f"{sum(cost.grade is grade for cost in costs)} {grade}" for grade in Grade)
     assert f"In all {len(costs)} costs: {counts}" in said.out.splitlines()
+
+
+def memory_of(*layers: str) -> list[Cost]:
+    """The numbers with which layers describe what they take of memory, and how they get it back."""
+    memories = [CATALOG.layer_memory(layer) for layer in dict.fromkeys(layers)]
+    return [cost for one in memories for part in (one.footprint, one.shortage) if part is not None for _, cost in costs_of(part)]
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, folder in FOLDERS.items() for name in CATALOG.names(folder)])
 def test_show_as_csv_gives_every_cost_with_its_evidence(say: Say, kind: str, name: str) -> None:
     rows = list(csv.DictReader(io.StringIO(say("show", name, "--kind", kind, "--csv").out)))
     if kind == "workload":
-        costs = [cost for _, cost in CATALOG.workload(name).evidence]
+        footprint = CATALOG.workload(name).footprint
+        assert footprint is not None
+        costs = [cost for _, cost in (*CATALOG.workload(name).evidence, *footprint.evidence)]
     elif kind == "platform":
-        costs = [cost for layer in CATALOG.stack(name).layers for _, cost in costs_of(layer)]
+        costs = [cost for layer in CATALOG.stack(name).layers for _, cost in costs_of(layer)] + memory_of(*CATALOG.platform(name).layers)
+    elif kind == "machine":
+        costs = [cost for _, cost in costs_of(CATALOG.hardware(name))]
     else:
-        costs = [cost for _, cost in costs_of(CATALOG.hardware(name) if kind == "machine" else CATALOG.layer(name))]
+        costs = [cost for _, cost in costs_of(CATALOG.layer(name))] + memory_of(name)
     told = [(float(r["value"]), float(r["low"]), float(r["high"]), r["unit"], r["source"], r["where"], r["grade"]) for r in rows]
     assert told == [(c.value, c.low, c.high, c.unit, c.source, c.where, c.grade) for c in costs]
 

@@ -10,6 +10,7 @@ from simvirt.analysis.intervals import Interval, mean_interval
 from simvirt.catalog import Catalog
 from simvirt.commands.costs import grade_count
 from simvirt.commands.group import Group, groups_of
+from simvirt.commands.memory import memory_report
 from simvirt.commands.numbers import UNKNOWN, count_text, interval_text, share_text
 from simvirt.commands.point import read_scenario, run_all
 from simvirt.commands.record import check_writable, record
@@ -87,6 +88,7 @@ def _report(outcome: PointOutcome, groups: Sequence[Group]) -> Iterator[str]:
     yield ""
     yield from _utilizations(outcome)
     yield from counter_table(outcome.runs, outcome.point.scenario.run.confidence)
+    yield from memory_report([run.memory for run in outcome.runs])
     for group in groups:
         yield from ("", *_times(group))
 
@@ -113,6 +115,18 @@ def _notes(outcome: PointOutcome, groups: Sequence[Group]) -> Iterator[str]:
     for group in groups:
         if group.saturated_runs:
             yield saturation(group, outcome)
+    yield from _failures(outcome)
+
+
+def _failures(outcome: PointOutcome) -> Iterator[str]:
+    """Requests that will never end, by tenant and reason."""
+    lost: dict[tuple[str, str], int] = {}
+    for run in outcome.runs:
+        for tenant in run.tenants:
+            for reason, count in tenant.failed:
+                lost[tenant.name, reason] = lost.get((tenant.name, reason), 0) + count
+    for (name, reason), count in lost.items():
+        yield f"{name} failed {count_text(count, 'request')}: {reason}."
 
 
 def saturation(group: Group, outcome: PointOutcome) -> str:

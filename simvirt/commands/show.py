@@ -11,11 +11,12 @@ from simvirt.commands.kinds import kinds_of
 from simvirt.commands.tables import table
 from simvirt.errors import CatalogError
 from simvirt.evidence import Cost
+from simvirt.footprint_reader import LayerMemory
 from simvirt.layers.contract import AbstractLayer, costs_of
 from simvirt.layers.stack import APPLICATION, Stack
 from simvirt.workloads.profile import Workload
 
-__all__ = ["show"]
+__all__ = ["memory_costs", "show"]
 
 OwnedCost = tuple[str, str, Cost]
 """Whose it is, its name, itself."""
@@ -40,17 +41,28 @@ def _described(catalog: Catalog, kind: str, name: str, machine: str | None) -> t
     """What is said of a profile before its costs, and its costs."""
     if kind == "platform":
         stack = catalog.stack(name, machine)
-        return _platform(catalog, name, stack), _owned(zip(stack.names, stack.layers, strict=True))
+        layers = dict.fromkeys(catalog.platform(name).layers)
+        memory = [cost for layer in layers for cost in memory_costs(catalog.layer_memory(layer), layer)]
+        return _platform(catalog, name, stack), [*_owned(zip(stack.names, stack.layers, strict=True)), *memory]
     if kind == "workload":
         workload = catalog.workload(name)
-        return _workload(workload), [(name, path, cost) for path, cost in workload.evidence]
+        footprint = () if workload.footprint is None else workload.footprint.evidence
+        memory = [(f"memory of {name}", path, cost) for path, cost in footprint]
+        return _workload(workload), [*((name, path, cost) for path, cost in workload.evidence), *memory]
     if kind == "scheduler":
         rules, summary = catalog.scheduler_summary(name)
         return [f"scheduler {name} ({rules}): {summary}"], [(name, path, cost) for path, cost in catalog.scheduling(name).evidence]
     layer = catalog.hardware(name) if kind == "machine" else catalog.layer(name)
     if machine is not None:
         layer = layer.on(catalog.hardware(machine).clock_hz.si)
-    return _layer(kind, layer, machine), _owned([(name, layer)])
+    memory = [] if kind == "machine" else memory_costs(catalog.layer_memory(name), name)
+    return _layer(kind, layer, machine), [*_owned([(name, layer)]), *memory]
+
+
+def memory_costs(memory: LayerMemory, name: str) -> list[OwnedCost]:
+    """What a layer takes of memory, and how it gets memory back."""
+    parts = (("footprint", memory.footprint), ("shortage", memory.shortage))
+    return [(f"memory of {name}", f"{word}.{field}", cost) for word, part in parts if part is not None for field, cost in costs_of(part)]
 
 
 def _owned(layers: Iterable[tuple[str, AbstractLayer]]) -> list[OwnedCost]:

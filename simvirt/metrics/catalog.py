@@ -14,7 +14,7 @@ from simvirt.errors import CatalogError, nearest
 
 __all__ = ["ENTITIES", "Metric", "metric", "metrics", "parse_metrics"]
 
-ENTITIES: Final = ("tenant", "instance", "cpu", "disk", "nic", "host", "layer/cause")
+ENTITIES: Final = ("tenant", "instance", "cpu", "memory", "disk", "nic", "host", "layer/cause")
 """What a metric can belong to."""
 
 
@@ -74,7 +74,11 @@ def _is_text(value: object) -> bool:
 
 
 def _unit_by_name(name: str) -> str:
-    """The unit that a name's suffix promises: _per_s, _usec, _s or none."""
+    """The unit that a name's suffix promises: _bytes_per_s, _per_s, _usec, _bytes, _s or none."""
+    if name.endswith("_bytes_per_s"):
+        return "B/s"
+    if name.endswith("_bytes"):
+        return "B"
     if name.endswith("_per_s"):
         return "1/s"
     if name.endswith("_usec"):

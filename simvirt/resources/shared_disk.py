@@ -136,6 +136,11 @@ class SharedDisk:
         self.flows.append(flow)
         return flow
 
+    @property
+    def move_s(self) -> float:
+        """Mean time of one move of the arm; 0 without one."""
+        return 0.0 if self._arm is None else self._arm.mean_s
+
     def submit(self, flow: Flow, service_s: float, moves: float, done: Done, argument: Any, account: Account | None = None) -> None:
         """Queue one request; call `done(argument)` when it is complete."""
         self._pass_time()

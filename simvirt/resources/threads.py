@@ -53,6 +53,12 @@ class ThreadPool:
         else:
             self.waiting.append((granted, request))
 
+    def close(self) -> None:
+        """Give no thread to anybody any more: those who wait are forgotten, those at work are not called back."""
+        self.size = self.made
+        self.sleeping.clear()
+        self.waiting = deque(maxlen=0)
+
     def release(self, thread: AbstractThread) -> None:
         """Hand the thread to the next request, or let it sleep."""
         if self.waiting:

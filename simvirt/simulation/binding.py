@@ -63,6 +63,17 @@ class BoundPath:
     work: tuple[CpuWork, ...]
     """Counters of all CPU stages."""
 
+    def cut(self) -> None:
+        """Let every request end, unnoticed, at the stage where it is."""
+        nowhere = End(_forget)
+        stage = self.first
+        while not isinstance(stage, End):
+            stage.next, stage = nowhere, stage.next
+
+
+def _forget(_: Request) -> None:
+    """A request of somebody who is not there any more."""
+
 
 def bind(
     path: Path,
@@ -75,18 +86,19 @@ def bind(
     storage: TenantStorage,
     awaited: bool,
     holds_thread: bool = True,
+    paging: AbstractStage | None = None,
 ) -> BoundPath:
     """Make the stages of a path for one tenant.
 
     The request waits for a worker before its first step on the caller and keeps it until the last one; steps before and after (packets on
     their way in and out) occupy nobody of the application. If it does not hold its thread (asynchronous input and output), any worker does
     each of these steps. Unless the end is `awaited`, `finished` may be called before the last time that the request has collected, as soon
-    as that is known.
+    as that is known. At the stage `paging`, if there is one, it waits for memory, with its worker.
     """
-    binder = _Binder(host, tree, branch, workers, storage)
+    binder = _Binder(host, tree, branch, workers, storage, paging)
     steps = path.steps
     mine = [i for i, step in enumerate(steps) if _is_callers(step)]
-    only = len(mine) == 1 or not holds_thread
+    only = (len(mine) == 1 or not holds_thread) and paging is None
     i = 0
     while i < len(steps):
         step, following = steps[i], steps[i + 1] if i + 1 < len(steps) else None
@@ -139,7 +151,15 @@ def _serves_in_order(step: Step) -> bool:
 class _Binder:
     """Appends stages one by one, and says what happens between the times that they note."""
 
-    def __init__(self, host: Host, tree: InstanceTree, branch: Branch, workers: ThreadPool, storage: TenantStorage) -> None:
+    def __init__(
+        self,
+        host: Host,
+        tree: InstanceTree,
+        branch: Branch,
+        workers: ThreadPool,
+        storage: TenantStorage,
+        paging: AbstractStage | None,
+    ) -> None:
         self._storage = storage
         self._held: HeldBurst | None = None
         """The stage whose thread is still held."""
@@ -147,6 +167,7 @@ class _Binder:
         self._tree = tree
         self._branch = branch
         self._workers = workers
+        self._paging = paging
         self._hardware = branch.stack.names[0]
         self._stages: list[AbstractStage] = []
         self._intervals: list[Interval] = []
@@ -163,6 +184,9 @@ class _Binder:
         if first:
             self._stages.append(Acquire(self._host.engine, self._workers))
             self._wait(APPLICATION, "wait for thread")
+            if self._paging is not None:
+                self._stages.append(self._paging)
+                self._wait(self._scheduling_layer(step), "wait for memory")
         work = self._cpu_work(step, following)
         self._stages.append(CallerBurst(self._host.engine, work, first=first, contends=self._host.contends))
         self._span(step, work)

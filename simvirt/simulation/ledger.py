@@ -104,6 +104,10 @@ class Ledger:
         self._completed += len(over)
         return over[:, 0], over[:, -1]
 
+    def held_starts(self) -> list[float]:
+        """When the requests started whose times are held: those that have ended, or whose end is settled."""
+        return self._held[:: self._width].tolist()
+
     def times(self) -> ClassTimes:
         """Mean time per folded request by layer and cause; the parts add up to the mean response time."""
         sums: dict[tuple[str, str], float] = {}

@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
+from typing import ClassVar
 
 from simvirt.metrics.histogram import LatencyHistogram
 from simvirt.metrics.tidy import Row
+from simvirt.resources.memory.kill import Kill
 from simvirt.simulation.counters import Counted
 
-__all__ = ["ClassTimes", "InstanceAccount", "RunOutcome", "TenantOutcome", "TimePart", "show_overload", "told_together"]
+__all__ = [
+    "ClassTimes",
+    "HoldingAccount",
+    "InstanceAccount",
+    "MemoryAccount",
+    "MemoryOutcome",
+    "RunOutcome",
+    "TenantOutcome",
+    "TimePart",
+    "show_overload",
+    "told_together",
+]
 
 WAITING = "wait"
 """First word of a cause that is a wait, not work."""
@@ -62,6 +75,8 @@ class TenantOutcome:
     cpu_s: float
     """Core-seconds charged for its requests, wherever they were served."""
     classes: tuple[ClassTimes, ...]
+    failed: tuple[tuple[str, int], ...] = ()
+    """Requests that will never end, by reason. arrived = completed + failed + what requests in flight have grown by."""
     overloaded: bool = False
     """Whether all replications together show that more is offered than carried, where this one alone need not."""
 
@@ -97,6 +112,8 @@ class TenantOutcome:
         yield "in_flight", self.in_flight_mean
         yield "saturated", float(self.saturated)
         yield "cpu_s_per_request", self.cpu_s / self.completed if self.completed and trusted else nan
+        if self.failed:
+            yield "requests_failed", float(sum(count for _, count in self.failed))
 
 
 def show_overload(replications: Sequence[TenantOutcome]) -> bool:
@@ -141,6 +158,62 @@ class InstanceAccount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HoldingAccount:
+    """Where the bytes of one owner in one memory were, averaged over the window; they add up to what it asked for."""
+
+    STATES: ClassVar[tuple[str, ...]] = ("asked", "resident", "swapped", "dropped", "ballooned", "shared", "compressed")
+
+    memory: str
+    name: str
+    asked_bytes: float
+    resident_bytes: float
+    swapped_bytes: float
+    dropped_bytes: float
+    ballooned_bytes: float
+    shared_bytes: float
+    compressed_bytes: float
+
+    def metrics(self) -> Iterator[tuple[str, float]]:
+        for state in self.STATES:
+            yield f"memory_{state}_bytes", getattr(self, f"{state}_bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryAccount:
+    """One memory over the window."""
+
+    name: str
+    capacity_bytes: float
+    own_bytes: float
+    """What its kernel has for itself."""
+    pressure: float
+    """Share of the time in which at least one request waited for memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryOutcome:
+    """What a shortage of memory did. There is none where everything fits."""
+
+    holdings: tuple[HoldingAccount, ...]
+    memories: tuple[MemoryAccount, ...]
+    kills: tuple[Kill, ...]
+    """Of the whole run, warm-up included."""
+    swap_in_bytes_per_s: float
+    """Read from swap devices, over all memories."""
+    swap_out_bytes_per_s: float
+
+    def rows(self) -> Iterator[tuple[str, str, float]]:
+        """Entity, metric and value."""
+        for holding in self.holdings:
+            yield from ((f"memory/{holding.memory}/{holding.name}", metric, value) for metric, value in holding.metrics())
+        for memory in self.memories:
+            yield f"memory/{memory.name}", "memory_pressure", memory.pressure
+        yield "memory", "swap_in_bytes_per_s", self.swap_in_bytes_per_s
+        yield "memory", "swap_out_bytes_per_s", self.swap_out_bytes_per_s
+        yield "memory", "memory_kills", float(len(self.kills))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunOutcome:
     """One replication of one scenario."""
 
@@ -163,6 +236,8 @@ class RunOutcome:
     def decisions_per_request(self) -> float:
         completed = sum(tenant.completed for tenant in self.tenants)
         return self.decisions / completed if self.decisions is not None and completed else nan
+    memory: MemoryOutcome | None = None
+    """Where memory could run short."""
 
     def tenant(self, name: str) -> TenantOutcome:
         return next(tenant for tenant in self.tenants if tenant.name == name)
@@ -192,5 +267,7 @@ class RunOutcome:
         yield row("disk", "disk_wait_s", self.disk_wait_s)
         yield row("nic/rx", "nic_utilization", self.nic_rx_utilization)
         yield row("nic/tx", "nic_utilization", self.nic_tx_utilization)
+        if self.memory is not None:
+            yield from (row(entity, metric, value) for entity, metric, value in self.memory.rows())
 
 

@@ -15,11 +15,12 @@ from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler
 from simvirt.resources.cpu.idle import IdleLadder
 from simvirt.resources.cpu.scheduling import make_scheduler
 from simvirt.resources.nic import Nic
-from simvirt.scenario import Scenario, Tenants, check_scenario, host_stack
+from simvirt.scenario import Scenario, Tenants, check_scenario, host_stack, memory_plans
 from simvirt.simulation.binding import BoundPath, Host, bind
+from simvirt.simulation.contention import share_memory
 from simvirt.simulation.counters import counted, decisions_of
 from simvirt.simulation.instances import InstanceTree, TenantShare
-from simvirt.simulation.memory import share_memory
+from simvirt.simulation.memory import MemorySystem, TenantMemory, can_run_short, limits_of, with_growth
 from simvirt.simulation.outcome import InstanceAccount, RunOutcome
 from simvirt.simulation.storage import DiskOfHost, Kernels, TenantStorage, make_disks, with_page_cache
 from simvirt.simulation.tenant import Finished, Tenant
@@ -48,11 +49,11 @@ class Simulation:
         by_kernel = {kernel: catalog.scheduling(name, scenario.override) for kernel, name in names.items()}
         scheduler = make_scheduler(self.engine, self._stack.hardware.processors, by_kernel)
         workloads = [catalog.workload(group.workload, scenario.override) for group in scenario.tenants]
-        self._memory = share_memory(scheduler, self._stack.hardware, scenario.tenants, workloads)
+        self._contention = share_memory(scheduler, self._stack.hardware, scenario.tenants, workloads)
         self._streams = Streams(scenario.run.seed, replication)
         turns = uniforms(self._streams.stream("disk/turns"))
         disks = make_disks(self.engine, self._stack.hardware, fair=any(group.io_weight for group in scenario.tenants), turns=turns)
-        self.host = _host(self.engine, self._stack.hardware, scheduler, disks, contends=self._memory is not None)
+        self.host = _host(self.engine, self._stack.hardware, scheduler, disks, contends=self._contention is not None)
         self._kernels = Kernels(self.engine, self._stack.hardware)
         shared_level = 1 + platform.layers.index(platform.shared)
         self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, shared_level)
@@ -60,7 +61,10 @@ class Simulation:
         """Groups of the tenants' own processes."""
         self._free_core = 0
         """The first core that no virtual processor is pinned to."""
+        self.memory = self._memory()
         self.tenants = [tenant for group in scenario.tenants for tenant in self._tenants(group)]
+        if self.memory is not None:
+            self.memory.start()
 
     def run(self) -> RunOutcome:
         """Let the whole duration pass and tell what was found after warm-up."""
@@ -87,7 +91,26 @@ class Simulation:
             nic_tx_utilization=host.nic.tx.utilization,
             events=next(self.engine._eid),
             decisions=decisions_of(host.scheduler),
+            memory=None if self.memory is None else self.memory.outcome(),
         )
+
+    def _memory(self) -> MemorySystem | None:
+        """The memories, if any of them can run short."""
+        scenario = self._scenario
+        plans = memory_plans(scenario, self._catalog)
+        if plans is None:
+            return None
+        described = [
+            TenantMemory(
+                name=name, vm=vm, plan=plan, swap_bytes=group.swap or 0.0,
+                limits=limits_of(group.memory_max, group.memory_high, None if plan.sizes else group.swap, group.oom_score_adj),
+            )
+            for group, plan in zip(scenario.tenants, plans, strict=True)
+            for name, vm in (_names(group, i) for i in range(group.count))
+        ]  # fmt: skip
+        if not can_run_short(described):
+            return None
+        return MemorySystem(self.engine, self.host, self._stack.hardware, described, scenario.swap)
 
     def _tenants(self, group: Tenants) -> list[Tenant]:
         workload = self._catalog.workload(group.workload, self._scenario.override)
@@ -99,22 +122,38 @@ class Simulation:
         return tenants
 
     def _tenant(self, group: Tenants, index: int, workload: Workload, stack: Stack) -> Tenant:
-        name = group.name if group.count == 1 else f"{group.name} {index + 1}"
-        vm = name if group.per_vm == 1 else f"{group.name} vm {index // group.per_vm + 1}"
+        name, vm = _names(group, index)
         share = TenantShare(vcpus=group.vcpus, own=replace(group.share(index, self._free_core), weight=group.weight))
         branch = self.tree.branch(stack, name, vm, share)
         threads = workload.threads if group.threads is None else group.threads or inf
         workers = self.tree.workers(branch, name, threads, share)
         self._processes[workers.group] = f"processes of {name}"
-        if self._memory is not None:
-            self._memory.owned(workers.group, group, workload)
+        if self._contention is not None:
+            self._contention.owned(workers.group, group, workload)
         storage = TenantStorage(self.engine, name, group, self.host.disk, self.host.disk_bus, self._kernels)
 
         def bind_class(request_class: RequestClass, finished: Finished, *, awaited: bool) -> BoundPath:
-            path, holds = plan_path(stack, request_class.demand), request_class.waits_for_disk
-            return bind(path, self.host, self.tree, branch, workers, finished, storage=storage, awaited=awaited, holds_thread=holds)
+            path, holds = plan_path(stack, with_growth(request_class.demand, workload.footprint)), request_class.waits_for_disk
+            paging = None if self.memory is None else self.memory.paging(name)
+            return bind(
+                path,
+                self.host,
+                self.tree,
+                branch,
+                workers,
+                finished,
+                storage=storage,
+                awaited=awaited,
+                holds_thread=holds,
+                paging=paging,
+            )
 
-        return Tenant(name, group, workload, self.engine, self._streams, bind_class, storage.work)
+        if self.memory is not None:
+            self.memory.draw(name, self._streams.stream(f"{name}/page faults"))
+        tenant = Tenant(name, group, workload, self.engine, self._streams, bind_class, workers, storage.work)
+        if self.memory is not None:
+            self.memory.attach(tenant)
+        return tenant
 
     def _restart(self) -> None:
         self.host.scheduler.restart()
@@ -123,6 +162,8 @@ class Simulation:
         self.host.disk_bus.restart()
         for tenant in self.tenants:
             tenant.restart()
+        if self.memory is not None:
+            self.memory.restart()
 
     def _accounts(self) -> list[InstanceAccount]:
         """CPU accounts of every group that stands for an instance or a service VM, in order of name."""
@@ -139,6 +180,12 @@ class Simulation:
         account, window_s = group.account(), self._scenario.run.duration_s - self._scenario.run.warm_up_s
         times = {"busy_s": account.busy_s, "steal_s": account.steal_s, "ready_s": account.ready_s}
         return InstanceAccount(name=name, **times, counters=counted(group, window_s))
+
+
+def _names(group: Tenants, index: int) -> tuple[str, str]:
+    """The name of one tenant of a group, and that of its virtual machine."""
+    name = group.name if group.count == 1 else f"{group.name} {index + 1}"
+    return name, name if group.per_vm == 1 else f"{group.name} vm {index // group.per_vm + 1}"
 
 
 def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler, disks: tuple[DiskOfHost, DiskOfHost], *, contends: bool) -> Host:

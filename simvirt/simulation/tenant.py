@@ -14,6 +14,7 @@ from simvirt.engine import Engine
 from simvirt.metrics.histogram import LatencyHistogram
 from simvirt.randomness import BLOCK, Streams, blocks
 from simvirt.resources.stages import CpuWork, Request
+from simvirt.resources.threads import ThreadPool
 from simvirt.scenario import Tenants
 from simvirt.simulation.binding import BoundPath
 from simvirt.simulation.ledger import Ledger
@@ -73,11 +74,15 @@ class Tenant:
         engine: Engine,
         streams: Streams,
         bind: BindClass,
+        workers: ThreadPool,
         background: Sequence[CpuWork] = (),
     ) -> None:
         self.name = name
         self._background = background
         """Work that is done for it while no request of its waits; more of it may appear."""
+        self._workers = workers
+        self._failed: dict[str, int] = {}
+        """Requests that will never end, by reason."""
         self.is_closed = isinstance(group.load, ClosedLoop)
         self._group = group
         self._engine = engine
@@ -89,12 +94,46 @@ class Tenant:
         self._entries = _entries(self._classes, workload, streams, name)
         self._factors = workload.factor.draw(streams.stream(f"{name}/factors"))
         self._source = _source(group, engine, streams, name, self._start)
-        self._begin = _Totals(now=engine.now, arrived=0, completed=0, in_flight_s=0.0)
+        self._begin = _Totals(now=engine.now, arrived=0, completed=0, failed={}, in_flight_s=0.0)
 
     def _start(self, intended: float) -> None:
         self._arrived += 1
         self._started_s += intended
         next(self._entries).enter(Request(intended, next(self._factors)))
+
+    @property
+    def begun(self) -> int:
+        """Requests that have begun since the start of the run."""
+        return self._arrived
+
+    def stop(self, reason: str) -> None:
+        """It has been killed: its requests in flight fail, and so does every request that comes; clients of a closed loop give up.
+
+        What its requests had handed to others (packets, disk requests) goes on there and ends unnoticed; a burst of work that has begun
+        runs to its end.
+        """
+        for one in self._classes:
+            self.fold(one.ledger)
+            one.path.cut()
+        self._workers.close()
+        leaving = [start for one in self._classes for start in one.ledger.held_starts()]
+        lost = self._arrived - self._completed - len(leaving)
+        starts_s = self._started_s - sum(leaving)
+        self._ended_s += lost * self._engine.now - starts_s
+        self._started_s -= starts_s
+        self._fail(reason, lost)
+        if isinstance(self._source, ClosedSource):
+            self._source.stop()
+        else:
+            self._source.redirect(self._refuse)
+
+    def _refuse(self, _: float) -> None:
+        self._arrived += 1
+        self._fail("nobody there", 1)
+
+    def _fail(self, reason: str, count: int) -> None:
+        if count:
+            self._failed[reason] = self._failed.get(reason, 0) + count
 
     def answered(self) -> None:
         """A client has its answer."""
@@ -128,8 +167,11 @@ class Tenant:
         for one in self._classes:
             self.fold(one.ledger)
         now = self._engine.now
-        in_flight_s = self._ended_s + (self._arrived - self._completed) * now - self._started_s
-        return _Totals(now=now, arrived=self._arrived, completed=self._completed, in_flight_s=in_flight_s)
+        underway = self._arrived - self._completed - sum(self._failed.values())
+        in_flight_s = self._ended_s + underway * now - self._started_s
+        return _Totals(
+            now=now, arrived=self._arrived, completed=self._completed, failed=dict(self._failed), in_flight_s=in_flight_s
+        )
 
     def outcome(self) -> TenantOutcome:
         begin, end = self._begin, self._totals()
@@ -140,6 +182,7 @@ class Tenant:
             window_s=window_s,
             arrived=end.arrived - begin.arrived,
             completed=end.completed - begin.completed,
+            failed=tuple((reason, n - begin.failed.get(reason, 0)) for reason, n in end.failed.items() if n > begin.failed.get(reason, 0)),
             in_flight_before=begin.in_flight,
             in_flight_after=end.in_flight,
             in_flight_mean=(end.in_flight_s - begin.in_flight_s) / window_s if window_s else nan,
@@ -157,12 +200,13 @@ class _Totals:
     now: float
     arrived: int
     completed: int
+    failed: dict[str, int]
     in_flight_s: float
     """Integral over time of the number of requests in flight."""
 
     @property
     def in_flight(self) -> int:
-        return self.arrived - self.completed
+        return self.arrived - self.completed - sum(self.failed.values())
 
 
 def _entries(classes: tuple[_ClassRun, ...], workload: Workload, streams: Streams, name: str) -> Iterator[_ClassRun]:

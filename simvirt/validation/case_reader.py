@@ -448,7 +448,7 @@ def _middle(case: Case, conditions: Mapping[str, Level]) -> dict[str, Any]:
 
 def _undeclared(case: Case, catalog: Catalog, scenario: Scenario, sets: Sequence[str]) -> Iterator[str]:
     """Numbers that cite the study of this case and are not among those that its calibrations say they set."""
-    stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides())
+    stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides(catalog))
     cited = [(f"{layer.name}.{field}", cost) for layer in stack.layers for field, cost in costs_of(layer)]
     for group in scenario.tenants:
         workload = catalog.workload(group.workload)

@@ -61,7 +61,7 @@ def _of_run(run: RunOutcome, by: Measurement, group: str) -> float:
 def from_path(scenario: Scenario, by: Measurement, profiles: tuple[Path, ...]) -> float:
     """CPU time of a mean request of the first group of tenants that wakes nobody, in SI units."""
     catalog = catalog_of(profiles)
-    stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides())
+    stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides(catalog))
     workload = catalog.workload(scenario.tenants[0].workload, scenario.override)
     steps = (step for step in plan_path(stack, workload.demand).steps if step.resource is Resource.CPU)
     if by.of != "path_cpu_s":

@@ -107,7 +107,7 @@ class _Plan:
         document = scenario_document(self._case, conditions, solved_entries(self._case, conditions, self._solutions))
         value = Scenario.model_validate(document)
         catalog = catalog_of(self._case.profiles)
-        stack = catalog.stack(value.platform, value.machine, value.layer_overrides())
+        stack = catalog.stack(value.platform, value.machine, value.layer_overrides(catalog))
         moved = corners(stack, self._baseline_stack(conditions), value.override)
         return _Condition({"value": value, **{end: _at_end(document, override) for end, override in moved.items()}})
 

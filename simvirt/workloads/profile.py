@@ -9,6 +9,7 @@ from simvirt.demand import Demand, DiskRead, DiskWrite, Interface
 from simvirt.evidence import Cost
 from simvirt.memory_character import MemoryCharacter
 from simvirt.workloads.distributions import Distribution
+from simvirt.workloads.footprint import Footprint
 
 __all__ = ["RequestClass", "Workload"]
 
@@ -50,6 +51,8 @@ class Workload:
     """How its threads use caches and memory; None if that is not known: then nothing contends with them there."""
     memory_evidence: tuple[tuple[str, Cost], ...] = ()
     """Each number of the character."""
+    footprint: Footprint | None = None
+    """What it takes of memory; None if its profile says nothing of it."""
 
     @property
     def evidence(self) -> Iterator[tuple[str, Cost]]:

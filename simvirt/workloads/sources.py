@@ -33,6 +33,10 @@ class OpenSource:
             self._arrival += gap
             self._wakeup.at(self._arrival)
 
+    def redirect(self, start: Start) -> None:
+        """Let requests that arrive from now on begin elsewhere."""
+        self._start = start
+
     def _arrive(self) -> None:
         arrival = self._arrival
         gap = next(self._gaps, None)
@@ -72,6 +76,11 @@ class ClosedSource:
     def thinking(self) -> int:
         """Clients that think now; the others wait for their requests."""
         return len(self._thinking)
+
+    def stop(self) -> None:
+        """No client asks any more, whether it thinks or waits."""
+        self._thinking.clear()
+        self._wakeup.cancel()
 
     def completed(self) -> None:
         """Take back one client whose request is complete: the end of every path calls this once per request."""
