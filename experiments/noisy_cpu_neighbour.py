@@ -419,13 +419,13 @@ def _memory_chart(results: Results, metric: str, title: str) -> Figure:
     return line_panels(estimates, saturated, STORE_PLATFORMS, lines, x=x, y=y, title=title, caption=caption)
 
 
-def _panels(table: pd.DataFrame, antagonists: Iterable[str]) -> list[PredictionPanel]:
-    """A panel for each team and antagonist."""
+def _panels(table: pd.DataFrame, antagonists: Iterable[str], word: str = "|error| ") -> list[PredictionPanel]:
+    """A panel for each team and antagonist, headed by the median absolute error."""
     panels = []
     for team in [team for team in TEAMS if team in set(table["source_key"])]:
         for antagonist in antagonists:
             mine = table[(table["source_key"] == team) & (table["antagonist"] == antagonist)]
-            heading = f"{TEAMS[team]}\n{antagonist}: |error| {mine['error'].abs().median():.0%}"
+            heading = f"{TEAMS[team]}\n{antagonist}: {word}{mine['error'].abs().median():.0%}"
             frame = mine.assign(x=mine["offered_load_per_s"] / 1e3)
             fitted = set(mine["role"]) == {"calibration"}
             panels.append(PredictionPanel(title=heading, colour=SCHEDULERS["cfs"][1], frame=frame, calibration=fitted))
@@ -441,10 +441,10 @@ def _published_memory_chart(table: pd.DataFrame, title: str, y: Axis) -> Figure:
         "Points: logs of three teams, memcached -t 1 on one of two processors, antagonist on the other; mcperf. The processors are taken "
         "for two threads of one core. Computing per command and time outside the server are set from the rows of memcached alone, the "
         f"part of the time that an antagonist runs ({runs}) from what the server of {TEAMS[FITTED]} carries, whose panels are no test. "
-        f"|error|: median. Band: {100 * CONFIDENCE:g} % interval. Grey: ± 10 %.\n{about}"
+        f"Headings: median absolute error. Band: {100 * CONFIDENCE:g} % interval. Grey: ± 10 %.\n{about}"
     )
     return prediction_chart(
-        _panels(table, MEMORY_ANTAGONISTS),
+        _panels(table, MEMORY_ANTAGONISTS, "± "),
         title=f"{title} of memcached beside an antagonist in cache or memory",
         x_label="Offered (1000/s)",
         y_label=y.label,

@@ -43,7 +43,7 @@ def problems(catalog: Catalog, kind: str, name: str) -> tuple[str, ...]:
         ("hardware", "servr-2s", "machine 'servr-2s' is unknown; did you mean 'server-2s'"),
         ("layer", "kmv", "layer 'kmv' is unknown; did you mean 'kvm'"),
         ("workload", "databse", "workload 'databse' is unknown; did you mean 'database'"),
-        ("workload", "zzz", "workload 'zzz' is unknown; known: batch-compute, "),
+        ("workload", "zzz", "workload 'zzz' is unknown; known: bandwidth-hog, "),
     ],
 )
 def test_an_unknown_name_is_told_its_nearest(kind: str, name: str, message: str) -> None:

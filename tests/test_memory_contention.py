@@ -175,6 +175,14 @@ def test_a_sibling_that_waits_for_memory_takes_less_of_the_core() -> None:
     assert solve({computing: 1}, memory).speeds[computing] == pytest.approx(1.0 / (1.0 + (1.0 / 0.62 - 1.0) * 0.4), rel=1e-9)
 
 
+def test_a_runner_that_waits_for_memory_notices_a_sibling_less() -> None:
+    """The same, issuing in 0.4 of its time: only that part takes longer beside one that computes; the other 0.6 is waiting as before."""
+    waiting = streamer(10e6, miss_bytes=0.0)
+    memory = replace(SOCKET, memory_latency_s=40 * NS)
+    beside = Runner(waiting, 1.0, issue_share(None, memory))
+    assert solve({beside: 1}, memory).speeds[beside] == pytest.approx(1.0 / (0.4 / 0.62 + 0.6), rel=1e-9)
+
+
 @given(characters)
 def test_alone_is_the_measure(character: MemoryCharacter) -> None:
     runner = Runner(character, character.miss_ratio(min(character.working_set_bytes, SOCKET.llc_bytes)))
