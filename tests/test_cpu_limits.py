@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from simvirt.catalog import Catalog
 from simvirt.cpu_limits import cores_of, ranges
+from simvirt.engine import Engine
 from simvirt.errors import ScenarioError
+from simvirt.resources.cpu.contract import Share
 from simvirt.resources.cpu.discrete.cfs import CompletelyFair
 from simvirt.resources.cpu.discrete.scheduler import DiscreteScheduler
+from simvirt.resources.cpu.scheduling import make_scheduler
 from simvirt.scenario import Scenario, check_scenario, load_scenario
 from simvirt.scheduler_choice import schedulers_on
 from simvirt.simulation import RunOutcome, simulate
@@ -320,3 +323,14 @@ def test_decisions_per_request_are_counted() -> None:
 
 def test_the_ticks_of_a_kernel_may_be_chosen() -> None:
     check_scenario(Scenario.model_validate(document() | {"override": {"cfs.hz": 300}}), CATALOG)
+
+
+def test_a_group_follows_the_rules_of_the_kernel_that_its_share_names() -> None:
+    """Three kernels with three schedulers; who names none, or one that is not known, follows the last."""
+    by_kernel = {name: CATALOG.scheduling(name) for name in ("credit", "eevdf", "cfs")}
+    scheduler = make_scheduler(Engine(), 2, by_kernel)
+    assert isinstance(scheduler, DiscreteScheduler)
+    found = [scheduler.group(kernel, Share(processors=1, kernel=kernel))._domain.rules for kernel in ("eevdf", "cfs", "", "other")]
+    assert [type(rules).__name__ for rules in (scheduler._domain.rules, *found)] == [
+        "Credit", "EarliestEligibleDeadline", "CompletelyFair", "CompletelyFair", "CompletelyFair",
+    ]  # fmt: skip

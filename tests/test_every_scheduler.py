@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -420,3 +421,227 @@ def test_with_tiny_slices_response_times_are_those_of_fluid_sharing(rules: Abstr
         means.append([float(np.mean(responses)) for responses in totals])
     assert means[0][0] > 1.2 * means[0][1]
     assert means[1] == pytest.approx(means[0], rel=0.03)
+
+
+# ---- sets of cores, quotas with burst ----
+
+
+@st.composite
+def tied_systems(draw: st.DrawFn, *, caps: bool) -> tuple[Branch, int, Plan]:
+    """A random tree of groups, each tied to some of the cores that the one above may use, or to all; with quotas, periods and bursts."""
+    plan: Plan = []
+    cores = draw(st.integers(2, 4))
+
+    def branch(share: Share, depth: int, usable: list[int]) -> Branch:
+        node = Branch(share)
+        for _ in range(draw(st.integers(0, 3))):
+            node.threads.append(len(plan))
+            plan.append([(draw(sleeps), draw(spans)), *draw(st.lists(st.tuples(sleeps, spans), max_size=4))])
+        for _ in range(draw(st.integers(0, 3)) if depth else 0):
+            tied = sorted(draw(st.sets(st.sampled_from(usable), min_size=1))) if draw(st.booleans()) else usable
+            limits = {"cap_cores": draw(st.sampled_from([0.25, 0.7, 1.5])), "period_s": draw(st.sampled_from([0.01, 0.05]))} if caps else {}
+            limits |= {"burst_s": draw(st.sampled_from([0.0, 0.005]))} if caps else {}
+            below = Share(weight=draw(weights), per_thread=draw(st.booleans()), cpuset=frozenset(tied), **limits)
+            node.children.append(branch(below, depth - 1, tied))
+        return node
+
+    return branch(Share(), 2, list(range(cores))), cores, plan
+
+
+class Watch:
+    """Notes which threads wait, without being throttled, while a core where they may run is idle, and for how long it has been so."""
+
+    def __init__(self, cpu: DiscreteScheduler) -> None:
+        self.cpu = cpu
+        self.since: dict[AbstractThread, tuple[float, float]] = {}
+        """Since when, and how much its groups had been throttled by then."""
+
+    def longest_s(self, now: float) -> float:
+        """How long the worst of them has been seen so, at every look."""
+        seen = {}
+        for group in self.cpu.walk():
+            for thread in group._threads:
+                processor = thread.processor
+                if not thread.awake or processor is None or processor.current is thread or processor.queue.load_of(thread) == math.inf:
+                    continue
+                if any(thread.may_run_on(one) for one in self.cpu._domain.idle):
+                    before = self.since.get(thread)
+                    throttled = group.counters().throttled_usec + group.counters().nr_throttled
+                    seen[thread] = before if before is not None and before[1] == throttled else (now, throttled)
+        self.since = seen
+        return max((now - since for since, _ in seen.values()), default=0.0)
+
+
+@every_rules
+@pytest.mark.parametrize("caps", [False, True])
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_no_core_stays_idle_while_a_thread_that_may_run_there_waits(rules: AbstractRules, caps: bool, data: st.DataObject) -> None:
+    """Not for longer than an idle core takes to look round: a tick, and one more for what begins between two."""
+    tree, cores, plan = data.draw(tied_systems(caps=caps))
+    engine = Engine()
+    cpu = DiscreteScheduler(engine, cores, rules)
+    Built(tree, cpu, engine, plan)
+    watch = Watch(cpu)
+    for step in range(1, 120):
+        engine.run(step * 0.00203)
+        assert watch.longest_s(engine.now) <= 2.0 / rules.hz
+
+
+@every_rules
+@pytest.mark.parametrize("caps", [False, True])
+@settings(max_examples=10, deadline=None)
+@given(data=st.data())
+def test_threads_stay_on_their_cores_and_all_their_time_is_accounted_for(rules: AbstractRules, caps: bool, data: st.DataObject) -> None:
+    """Busy, idle and overhead are all of the time; every thread is where it may be; in the end all work is done."""
+    tree, cores, plan = data.draw(tied_systems(caps=caps))
+    engine = Engine()
+    cpu = DiscreteScheduler(engine, cores, type(rules)(switch_s=3e-5, tick_s=1e-5))
+    built = Built(tree, cpu, engine, plan)
+    for stop in (0.05, 0.2, 20.0):
+        engine.run(stop)
+        times = cpu.times()
+        assert times.busy_s + times.idle_s + times.overhead_s == pytest.approx(cores * stop, abs=1e-9)
+        for group in cpu.walk():
+            for thread in group._threads:
+                assert thread.processor is None or thread.may_run_on(thread.processor)
+    assert [len(done) for done in built.done] == [len(bursts) for bursts in plan]
+
+
+PERIODIC = {name: rules for name, rules in RULES.items() if rules.has_periods}
+
+
+@pytest.mark.parametrize("rules", PERIODIC.values(), ids=PERIODIC.keys())
+@settings(max_examples=15, deadline=None)
+@given(
+    cap=st.floats(0.1, 1.9),
+    period=st.sampled_from([0.01, 0.05, 0.1]),
+    burst=st.floats(0.0, 1.0),
+    tasks=st.integers(1, 4),
+    rest=st.floats(0.0, 0.5),
+)
+def test_a_quota_holds_over_any_time(rules: AbstractRules, cap: float, period: float, burst: float, tasks: int, rest: float) -> None:
+    """After some rest: no more than what the periods give, what was saved, and a tick on each core; in the long run no less."""
+    engine = Engine()
+    cpu = DiscreteScheduler(engine, 2, rules)
+    quota_s = cap * period
+    group = cpu.group("g", Share(cap_cores=cap, period_s=period, burst_s=burst * quota_s))
+    threads = [group.thread(str(i)) for i in range(tasks)]
+    threads[0].run(1e-4, str, None)  # periods begin
+    start_s = 0.001 + rest
+    for thread in threads:
+        engine.wakeup(partial(thread.run, 1e6, str, None)).at(start_s)
+    most = min(cap, tasks, 2.0)
+    for after_s in (period / 2, period, 2.5 * period, 1.0, 5.0):
+        engine.run(start_s + after_s)
+        given_s = (math.ceil(after_s / period) + 1) * quota_s + burst * quota_s  # of the period under way, and of those that begin
+        assert group.account().busy_s <= given_s + 1e-4 + 2 * (1.0 / rules.hz + 0.001)
+    assert group.account().busy_s == pytest.approx(5.0 * most, abs=0.05 + 2 * quota_s)
+
+
+@pytest.mark.parametrize("cap", [0.05, 0.25, 0.5, 1.3])
+@pytest.mark.parametrize("tasks", [1, 4])
+def test_parking_holds_a_cap_to_a_slice_for_each_task(cap: float, tasks: int) -> None:
+    """A capped task runs out its slice before it is parked: it is ahead by no more than that, however long it runs."""
+    engine = Engine()
+    rules = Credit()
+    group = DiscreteScheduler(engine, 4, rules).group("g", Share(cap_cores=cap, per_thread=False))
+    for i in range(tasks):
+        group.thread(str(i)).run(1e6, str, None)
+    for until_s in (1.0, 8.0, 80.0):
+        engine.run(until_s)
+        assert abs(group.account().busy_s - min(cap, tasks) * until_s) <= (tasks + 1) * rules.slice_s
+
+
+@every_rules
+def test_one_pinned_thread_per_core_runs_as_if_alone(rules: AbstractRules) -> None:
+    """Three pinned virtual processors on cores in another order, each with a thread: served to the last bit as by cores of their own."""
+    engine = Engine()
+    cpu = DiscreteScheduler(engine, 3, rules)
+    vm = cpu.group("vm", Share(processors=3, pins=(2, 0, 1)))
+    done: list[tuple[int, float]] = []
+    for i in range(3):
+        thread = vm.thread(str(i), frozenset({i}))
+        engine.wakeup(partial(thread.run, 0.5 + i, lambda i: done.append((i, engine.now)), i)).at(0.25)
+    engine.run(5.0)
+    assert done == [(0, 0.75), (1, 1.75), (2, 2.75)]
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        (Share(cpuset=frozenset({4})), r"group g: cpuset \[4\]; must name some of processors 0 to 1"),
+        (Share(cpuset=frozenset()), r"group g: cpuset \[\]; must name some"),
+        (Share(processors=2, pins=(0,)), "group g: 1 pins for 2 vCPUs"),
+        (Share(processors=1, pins=(7,)), r"group g: pin \[7\]; must name some of processors 0 to 1"),
+    ],
+)
+def test_cores_that_there_are_not_are_refused(share: Share, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        DiscreteScheduler(Engine(), 2, RULES["cfs"]).group("g", share)
+
+
+def test_a_set_of_cores_is_within_that_of_the_group_above() -> None:
+    outer = DiscreteScheduler(Engine(), 4, RULES["cfs"]).group("outer", Share(cpuset=frozenset({0, 2})))
+    with pytest.raises(ValueError, match=r"group inner: cpuset \[1\]; must name some of processors 0, 2"):
+        outer.group("inner", Share(cpuset=frozenset({1})))
+    assert outer.group("inner", Share()).thread("t").affinity == frozenset({0, 2})
+
+
+def test_fluid_sharing_refuses_what_it_cannot_do() -> None:
+    for share in (Share(cpuset=frozenset({0})), Share(cap_cores=1.0, period_s=0.1), Share(reservation_cores=1.0)):
+        with pytest.raises(ValueError, match="fluid sharing knows weights, caps and processors only"):
+            FluidScheduler(Engine(), 2).group("g", share)
+
+
+# ---- the work of a decision ----
+
+
+def calls_per_decision(rules: AbstractRules, cores: int, tasks: int) -> float:
+    """Calls of functions per choice, once tasks that never sleep take turns."""
+    engine = Engine()
+    cpu = DiscreteScheduler(engine, cores, rules)
+    for i in range(tasks):
+        cpu.group(str(i), Share(per_thread=False)).thread("t").run(1e9, str, None)
+    turn_s = 0.06 * max(1, tasks // cores)
+    engine.run(turn_s)
+    before, calls = cpu.decisions(), 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        engine.run(turn_s + min(turn_s, 0.3))
+    finally:
+        sys.setprofile(None)
+    return calls / (cpu.decisions() - before)
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_a_decision_takes_no_more_calls_with_more_tasks(name: str) -> None:
+    """Credit is left out: by its own rule it goes through all active tasks once per slice to hand out credits."""
+    few, many = (calls_per_decision(RULES[name], 1, tasks) for tasks in (10, 160))
+    assert many <= 1.3 * few + 4 * math.log2(160 / 10)
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_a_decision_takes_no_more_calls_with_more_cores(name: str) -> None:
+    few, many = (calls_per_decision(RULES[name], cores, 4 * cores) for cores in (2, 32))
+    assert many <= 1.3 * few + 4 * math.log2(32 / 2)
+
+
+@every_rules
+def test_ticks_of_a_core_with_one_task_cost_no_events(rules: AbstractRules) -> None:
+    """A second with one task and no quota has as many entries as a thousand seconds."""
+    counts = []
+    for until_s in (1.0, 1000.0):
+        engine = Engine()
+        DiscreteScheduler(engine, 2, type(rules)(hz=1000.0)).thread("t").run(1e6, str, None)
+        engine.run(until_s)
+        counts.append(next(engine._eid))
+    if type(rules) is Credit:  # it hands out credits every slice while anybody runs
+        assert counts[1] <= counts[0] + 999.0 / 0.03 + 1
+    else:
+        assert counts[0] == counts[1]
