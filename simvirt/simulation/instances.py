@@ -127,7 +127,10 @@ class InstanceTree:
         provider, layer = stack.layers[level - 1], stack.layers[level]
         if provider.provides_processors:
             per_vcpu = not (isinstance(provider, Hypervisor) and provider.weight_scope is WeightScope.VM)
-            given = Share(weight=share.weight, per_thread=per_vcpu, processors=share.vcpus, cap_cores=share.cap_cores)
+            poll_s = provider.halt_poll_s
+            given = Share(
+                weight=share.weight, per_thread=per_vcpu, processors=share.vcpus, cap_cores=share.cap_cores, halt_poll_s=poll_s
+            )
             return below.group.group(name, given)
         if layer.isolates_group:
             return below.group.group(name, Share(weight=layer.group_weight * share.weight, per_thread=False, cap_cores=share.cap_cores))
@@ -150,7 +153,7 @@ class InstanceTree:
             assert isinstance(layer, Hypervisor)
             vcpus = layer.service_vcpus.si
             per_vcpu = layer.weight_scope is WeightScope.VCPU
-            group = owner.group.group(name, Share(per_thread=per_vcpu, processors=vcpus))
+            group = owner.group.group(name, Share(per_thread=per_vcpu, processors=vcpus, halt_poll_s=layer.halt_poll_s))
             owner.pools[name] = ThreadPool(self._engine, group, name, vcpus)
         return owner.pools[name]
 

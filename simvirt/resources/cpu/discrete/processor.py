@@ -221,10 +221,8 @@ class Processor(AbstractProcessor):
         self.idle_since = self._counted_from = now
         if self.domain.crowded:
             self.domain.plan_balance()
-        task = self.task
-        if task is not None and task.awake:
-            assert task.processor is not None
-            task.processor.let_sleep(task, now)
+        if self.task is not None:
+            self.task.halt(now)
 
     def occupy(self, now: float) -> None:
         """Be idle no more."""
@@ -232,7 +230,7 @@ class Processor(AbstractProcessor):
             del self.domain.idle[self]
             self.idle_s += now - self._counted_from
             if self.task is not None:
-                self.task.wake(now)
+                self.task.employ(now)
 
     def idled_s(self, now: float) -> float:
         """Idle time since the last restart, up to now."""
@@ -279,6 +277,8 @@ class Processor(AbstractProcessor):
             if self not in self.domain.crowded:
                 self.domain.crowded[self] = None
                 self.domain.plan_balance()
+                if isinstance(self.current, VirtualProcessor) and self.current.polling is not None:
+                    self.current.polling.disturb()
         else:
             self.domain.crowded.pop(self, None)
 
