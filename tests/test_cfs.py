@@ -361,3 +361,23 @@ def test_response_times_beside_a_loop_first_fall_with_load() -> None:
     assert 2.2e-3 < medium[1] < light[1] - 0.5e-3
     assert 4.2e-3 < full[1] < 9e-3
     assert full[0] == pytest.approx(25_000, rel=0.02)
+
+
+def test_a_group_that_comes_back_to_a_processor_by_migration_has_saved_nothing() -> None:
+    """Two cores with a hog each; no wake-up preempts. Group g has b on core 0 at the start, and d, which wakes on core 1 at 199.5 and is
+    moved to core 0 while it waits. g has run for 1 on core 0, the hog there for the rest: g comes back at no less than the least v there
+    less half of the latency of 12, as if it woke up.
+    """
+    line = Timeline(CompletelyFair(hz=1000, wakeup_granularity_s=1.0), cores=2)
+    for core in (0, 1):
+        line.task(f"hog {core}", core=core).hog()
+    g = line.cpu.group("g", Share(per_thread=False))
+    line.task("b", inside=g, core=0).wakes((0.0, 1.0))
+    d = line.task("d", inside=g, core=1).wakes((199.5, 1.0)).thread
+    line.engine.run(0.1997)
+    first, second = line.cpu._domain.processors
+    assert (d.processor, second.current is d) == (second, False)
+    d.affinity = None
+    first.migrate(d, line.engine.now)
+    least = first.current.entity.vruntime
+    assert d.entity.queue.owner.vruntime >= least - 0.006 - 1e-9

@@ -50,6 +50,9 @@ SCHEDULERS: dict[str, Make] = {"fluid": FluidScheduler, **{name: discrete(rules)
 NESTED = [name for name in RULES if name != "credit"]
 """Rules whose shares follow weights in nested trees too."""
 
+CONSERVING = {name: make for name, make in SCHEDULERS.items() if name != "proportional share, co-scheduled"}
+"""Those that leave no core idle while somebody waits; co-stop is meant to."""
+
 every_scheduler = pytest.mark.parametrize("make", SCHEDULERS.values(), ids=SCHEDULERS.keys())
 every_rules = pytest.mark.parametrize("rules", RULES.values(), ids=RULES.keys())
 
@@ -290,7 +293,7 @@ def test_the_time_of_the_cores_is_work_idleness_and_overhead(rules: AbstractRule
     assert times.busy_s + times.idle_s + times.overhead_s == pytest.approx(cores * 2 * stop, abs=1e-9)
 
 
-@every_scheduler
+@pytest.mark.parametrize("make", CONSERVING.values(), ids=CONSERVING.keys())
 @settings(max_examples=20, deadline=None)
 @given(system=systems(caps=False))
 def test_no_core_is_idle_while_a_thread_could_use_it(make: Make, system: tuple[Branch, int, Plan]) -> None:

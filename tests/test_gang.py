@@ -63,6 +63,20 @@ def test_an_idle_sibling_stops_nobody() -> None:
     assert vm.counters().costop_s == 0.0
 
 
+def test_time_asleep_is_progress() -> None:
+    """z wakes at 50 behind x, whose quantum began at 46, after w: y, which has run since 0, leads from 50 on only, and is stopped at 53."""
+    line = Timeline(RULES, cores=2, inside=CompletelyFair())
+    line.task("x").hog()
+    line.task("w", core=0).wakes((45.0, 1.0))
+    vm = line.cpu.group("vm", Share(processors=2))
+    line.task("y", inside=vm, core=0).hog()
+    line.task("z", inside=vm, core=1).hog(50.0)
+    line.finish(52.9)
+    assert vm.counters().costop_s == 0.0
+    line.finish(54.0)
+    assert vm.counters().costop_s / MS == pytest.approx(1.0)
+
+
 spans = st.floats(1e-4, 0.05)
 
 

@@ -157,3 +157,23 @@ def test_time_adds_up_and_all_work_is_done(
         assert times.busy_s + times.idle_s + times.overhead_s == pytest.approx(cores * stop_s, abs=1e-9)
     assert sorted(done) == sorted(burst_s for _, _, burst_s in (*interrupts, *bursts))
     assert cpu.account().busy_s == pytest.approx(sum(done), abs=1e-12)
+
+
+def test_an_interrupt_at_the_very_end_of_a_burst() -> None:
+    """a ends at 1, when an interrupt of 1 comes that was there before: a is done, b begins at 2, after the interrupt."""
+    line = Timeline(TICKS)
+    line.task("i", INTERRUPT).wakes((1.0, 1.0))
+    line.task("a").wakes((0.0, 1.0))
+    line.task("b").wakes((1.5, 1.0))
+    assert line.finish(5) == pytest.approx({"a": 1.0, "i": 2.0, "b": 3.0})
+
+
+def test_a_wake_up_in_an_interrupt_does_not_hide_a_tick_before_it() -> None:
+    """As above, with a light c that wakes at 4.2, in the interrupt from 3.5 to 4.4 and after tick 4: b runs from 4.4 all the same."""
+    line = Timeline(TICKS)
+    line.task("a").hog()
+    b = line.task("b").hog()
+    line.task("i", INTERRUPT).wakes((3.5, 0.9))
+    line.task("c", Share(weight=2 / 1024, per_thread=False)).hog(4.2)
+    line.finish(4.9)
+    assert b.group.account().busy_s / MS == pytest.approx(0.5)

@@ -131,3 +131,12 @@ def test_rules_without_reservations_refuse_them() -> None:
     vm = DiscreteScheduler(Engine(), 1, RULES).group("vm", VM).group("inner", Share(per_thread=False))
     with pytest.raises(ValueError, match=r"only some rules have them, for groups of the machine itself"):
         vm.group("web", Share(reservation_cores=0.5))
+
+
+def test_a_group_wants_no_more_than_its_runnable_tasks_can_use() -> None:
+    """1.8 of two cores reserved, one thread runnable: it is entitled to 1; three others of weight 1 share the other core: level 1/3."""
+    cpu = DiscreteScheduler(Engine(), 2, RULES)
+    vm = cpu.group("vm", reserved(1.8, processors=2))
+    for machine in (vm, *(cpu.group(str(i), VM) for i in range(3))):
+        machine.thread("t").run(1e6, print, None)
+    assert vm._outer.entity.boost == pytest.approx(3.0)

@@ -198,6 +198,15 @@ class AbstractLayer(ABC):
         """What leaving the halted state costs one of the virtual processors that this layer provides."""
         return ()
 
+    def wake_polled_processor(self, host: Host) -> Lowered:
+        """The same while it looks out for work for that processor."""
+        return ()
+
+    @property
+    def halt_poll_s(self) -> float:
+        """How long at most it looks out for work for a halted virtual processor before it lets it sleep."""
+        return 0.0
+
     def on(self, clock_hz: float) -> Self:
         """The same layer with its costs resolved for a machine with this clock."""
         return map_costs(self, lambda _, cost: cost.on(clock_hz))

@@ -120,6 +120,13 @@ class HostedHypervisor(AbstractLayer):
         kept = tuple(item for woken in self.cpu.wake() for item in self._on_host(woken))
         return (*kept, Syscall(count=1.0), ContextSwitch(count=1.0))
 
+    def wake_polled_processor(self, host: Host) -> Lowered:
+        return tuple(item for woken in self.cpu.wake_polled() for item in self._on_host(woken))
+
+    @property
+    def halt_poll_s(self) -> float:
+        return self.cpu.halt_poll_s.si
+
     def _on_host(self, item: Charge | Operation) -> Lowered:
         """What an operation on the virtual processor leaves for the host: its instructions, and the memory that it touches first."""
         match item:

@@ -197,6 +197,13 @@ class Hypervisor(AbstractLayer):
     def wake_processor(self, host: Host) -> Lowered:
         return self.cpu.wake()
 
+    def wake_polled_processor(self, host: Host) -> Lowered:
+        return self.cpu.wake_polled()
+
+    @property
+    def halt_poll_s(self) -> float:
+        return self.cpu.halt_poll_s.si
+
     def _context(self, name: str) -> Context:
         return Context(Place.THREAD if self.backend is Backend.THREAD else Place.SERVICE_VM, name)
 

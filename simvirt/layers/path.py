@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import compress, groupby
 
 from simvirt.demand import Demand
 from simvirt.layers.contract import BlockWork, Charge, Context, Place, Resource, When
@@ -60,6 +60,8 @@ class Step:
     """Due if the executor of the next step is idle."""
     idle: tuple[tuple[Processors, Amounts], ...] = ()
     """Per kind of virtual processor that the step runs on: due if that processor was halted."""
+    polled: tuple[Amounts, ...] = ()
+    """The same, in place of it: due if that processor was halted but polled for."""
     size_bytes: float = 0.0
     block: BlockWork | None = None
     """What a step on the disk is for."""
@@ -106,10 +108,11 @@ def _still_awake(stack: Stack, before: Step | None, step: Step) -> Step:
     if before is None or before.resource is not Resource.CPU:
         return step
     awake = stack.processors(before.context)
-    idle = tuple((processors, amounts) for processors, amounts in step.idle if processors not in awake)
+    asleep = [processors not in awake for processors, _ in step.idle]
+    idle, polled = tuple(compress(step.idle, asleep)), tuple(compress(step.polled, asleep))
     same_kernel = stack.scheduled_by(before.context) == stack.scheduled_by(step.context)
     same_core = same_kernel and before.context.place is Place.INTERRUPT
-    return replace(step, idle=idle, may_wake_core=not same_core and (bool(idle) or not step.idle))
+    return replace(step, idle=idle, polled=polled, may_wake_core=not same_core and (bool(idle) or not step.idle))
 
 
 def _executor(folded: FoldedCharge) -> tuple[Resource, Context]:
@@ -130,6 +133,7 @@ def _burst(stack: Stack, context: Context, folded: list[FoldedCharge]) -> Step:
         asleep=Amounts.of(f.charge for f in folded if f.charge.when is When.ASLEEP),
         notify=Amounts.of(f.charge for f in folded if f.charge.when is When.NEXT_ASLEEP),
         idle=tuple((p, Amounts.of(stack.wake(p.level, context))) for p in stack.processors(context)),
+        polled=tuple(Amounts.of(stack.wake(p.level, context, polled=True)) for p in stack.processors(context)),
     )
 
 

@@ -121,9 +121,10 @@ class Stack:
                 folded += (FoldedCharge(c, random=False) for c in self._lower(operation, top, CALLER, When.ALWAYS))
         return tuple(folded)
 
-    def wake(self, level: int, context: Context) -> tuple[Charge, ...]:
-        """What it costs work in a context to start on a halted virtual processor of the layer at `level`."""
-        items = self.layers[level].wake_processor(self.host)
+    def wake(self, level: int, context: Context, *, polled: bool = False) -> tuple[Charge, ...]:
+        """What it costs work in a context to start on a halted virtual processor of the layer at `level`, which may be polled for."""
+        layer = self.layers[level]
+        items = layer.wake_polled_processor(self.host) if polled else layer.wake_processor(self.host)
         return tuple(c for item in items for c in self._emit(item, level, context, When.PROCESSOR_IDLE))
 
     def _lower(self, operation: Operation, level: int, context: Context, when: When) -> Iterator[Charge]:

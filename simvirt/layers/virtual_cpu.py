@@ -53,6 +53,9 @@ class VirtualCpu:
     """From the signal to a halted virtual processor running again."""
     wake_exits: Cost
     """Exits of one halt and wake-up."""
+    halt_poll_s: Cost
+    """How long at most the hypervisor looks out for work for a halted virtual processor, on its core, before it lets it sleep; 0: not at
+    all. A wake-up in that time costs the exits only. Felt where CPUs are shared by rules; fluid sharing does not know it."""
     kernel_entry_s: Cost
     """Added to each transition into the guest's kernel (binary translation, paravirtual kernels)."""
     integer_factor: Cost
@@ -91,4 +94,8 @@ class VirtualCpu:
 
     def wake(self) -> tuple[Charge | Operation, ...]:
         """One halted processor starts to run."""
-        return (*charges(Charge(cause="vcpu_wake", amount=self.wake_s.si)), *self.exits("halt_exit", self.wake_exits.si))
+        return (*charges(Charge(cause="vcpu_wake", amount=self.wake_s.si)), *self.wake_polled())
+
+    def wake_polled(self) -> tuple[Charge | Operation, ...]:
+        """The same while the hypervisor looks out for work for it."""
+        return self.exits("halt_exit", self.wake_exits.si)

@@ -73,14 +73,15 @@ class CpuWork:
     seconds = fixed_s + random_s * factor + asleep_s [executor slept] + idle_s [a virtual processor was halted] + exit_s(idle time) [the
     physical core under it was idle] + notify_s [the next executor sleeps].
 
-    `virtual` are the virtual processors that the work may find halted, lowest first. The core counts as idle for as long as the thread
+    `virtual` are the virtual processors that the work may find halted, lowest first; where they may be polled for, `polled_s` is what is
+    due in place of idle_s, and the core, which polls, is awake. The core counts as idle for as long as the thread
     and the lowest virtual processor were (threads return to where they ran), but no longer than any core was. Without a `ladder` it is
     not looked at.
     """
 
     __slots__ = (
-        "asleep_s", "core_wakes_s", "cores", "factors", "fixed_s", "halts", "ladder", "memory_stall_s", "notified", "notify", "random_s",
-        "runs", "sibling_stall_s", "virtual", "wakes",
+        "asleep_s", "core_wakes_s", "cores", "factors", "fixed_s", "halts", "ladder", "memory_stall_s", "notified", "notify", "polled_s",
+        "polls", "random_s", "runs", "sibling_stall_s", "virtual", "wakes",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +91,7 @@ class CpuWork:
         random_s: float = 0.0,
         asleep_s: float = 0.0,
         virtual: tuple[tuple[AbstractGroup, float], ...] = (),
+        polled_s: tuple[float, ...] = (),
         notify: tuple[ThreadPool, float] | None = None,
         cores: AbstractGroup | None = None,
         ladder: IdleLadder | None = None,
@@ -98,6 +100,7 @@ class CpuWork:
         self.random_s = random_s
         self.asleep_s = asleep_s
         self.virtual = virtual
+        self.polled_s = polled_s
         self.notify = notify if notify is not None and notify[1] else None
         self.cores = cores
         self.ladder = ladder
@@ -110,6 +113,8 @@ class CpuWork:
         self.wakes = 0
         self.notified = 0
         self.halts = [0] * len(self.virtual)
+        self.polls = [0] * len(self.virtual)
+        """How often each kind of virtual processor was halted and polled for."""
         self.core_wakes_s = 0.0
         self.memory_stall_s = self.sibling_stall_s = 0.0
 
@@ -145,11 +150,17 @@ class CpuWork:
     def _wake(self, idle_s: float) -> float:
         """Wake the halted virtual processors, and the core below them."""
         work = 0.0
+        asleep = True
         for i, (group, wake_s) in enumerate(self.virtual):
             if group.idle_processor_s() >= 0.0:
-                self.halts[i] += 1
-                work += wake_s
-        if self.ladder is not None:
+                if self.polled_s and group.polled_for():
+                    self.polls[i] += 1
+                    work += self.polled_s[i]
+                    asleep = False
+                else:
+                    self.halts[i] += 1
+                    work += wake_s
+        if asleep and self.ladder is not None:
             work += self._wake_core(idle_s)
         return work
 
@@ -167,6 +178,8 @@ class CpuWork:
     def cpu_s(self) -> float:
         """All CPU time charged since the last restart."""
         halted_s = sum(n * wake_s for n, (_, wake_s) in zip(self.halts, self.virtual, strict=True))
+        if self.polled_s:
+            halted_s += sum(n * polled_s for n, polled_s in zip(self.polls, self.polled_s, strict=True))
         notified_s = self.notified * self.notify[1] if self.notify is not None else 0.0
         always_s = self.runs * self.fixed_s + self.factors * self.random_s
         stalled_s = self.memory_stall_s + self.sibling_stall_s

@@ -260,7 +260,8 @@ class _Binder:
     def _span(self, step: Step, work: CpuWork) -> None:
         self._work.append(work)
         halted = tuple(amounts for _, amounts in step.idle)
-        span = Span(cpu=work, fixed=step.fixed, random=step.random, asleep=step.asleep, notify=step.notify, halted=halted)
+        due = {"fixed": step.fixed, "random": step.random, "asleep": step.asleep, "notify": step.notify}
+        span = Span(cpu=work, **due, halted=halted, polled=step.polled)
         self._intervals.append(Interval((self._scheduling_layer(step), "wait for cpu"), partial(span.parts, self._hardware)))
 
     def _wait(self, layer: str, cause: str) -> None:
@@ -277,10 +278,15 @@ class _Binder:
             random_s=step.random.total,
             asleep_s=step.asleep.total,
             virtual=tuple((self._branch.virtual_processors(p.level, p.service_vm), amounts.total) for p, amounts in step.idle),
+            polled_s=tuple(amounts.total for amounts in step.polled) if self._polls(step) else (),
             notify=None if notified is None else (notified, step.notify.total),
             cores=self._host.scheduler,
             ladder=self._host.ladder if step.may_wake_core else None,
         )
+
+    def _polls(self, step: Step) -> bool:
+        """Whether any of the virtual processors that the step runs on may be polled for."""
+        return any(self._branch.virtual_processors(p.level, p.service_vm).share.halt_poll_s for p, _ in step.idle)
 
     def _executor(self, step: Step) -> ThreadPool:
         return self._workers if step.context.place is Place.CALLER else self._tree.executor(self._branch, step.context)

@@ -132,7 +132,10 @@ class InstanceTree:
         if provider.provides_processors:
             per_vcpu = not (isinstance(provider, Hypervisor) and provider.weight_scope is WeightScope.VM)
             kernel = next((stack.names[i] for i in range(level, len(stack.layers)) if stack.layers[i].schedules_threads), "")
-            return below.group.group(name, replace(share.own, per_thread=per_vcpu, processors=share.vcpus, kernel=kernel))
+            given = replace(
+                share.own, per_thread=per_vcpu, processors=share.vcpus, kernel=kernel, halt_poll_s=provider.halt_poll_s
+            )
+            return below.group.group(name, given)
         if layer.isolates_group:
             weight = layer.group_weight * share.own.weight
             return below.group.group(name, replace(share.own, weight=weight, per_thread=False, pins=()))
@@ -155,7 +158,7 @@ class InstanceTree:
             assert isinstance(layer, Hypervisor)
             vcpus = layer.service_vcpus.si
             per_vcpu = layer.weight_scope is WeightScope.VCPU
-            group = owner.group.group(name, Share(per_thread=per_vcpu, processors=vcpus))
+            group = owner.group.group(name, Share(per_thread=per_vcpu, processors=vcpus, halt_poll_s=layer.halt_poll_s))
             owner.pools[name] = ThreadPool(self._engine, group, name, vcpus)
         return owner.pools[name]
 

@@ -41,6 +41,8 @@ class Span:
     notify: Amounts
     halted: tuple[Amounts, ...]
     """One for each kind of virtual processor, in the order of `cpu.virtual`."""
+    polled: tuple[Amounts, ...]
+    """The same, for those that are polled for."""
 
     def _due(self) -> Iterator[tuple[Amounts, float]]:
         """Each set of labels with how often it was due since the last restart."""
@@ -50,6 +52,7 @@ class Span:
         yield self.asleep, cpu.wakes
         yield self.notify, cpu.notified
         yield from zip(self.halted, cpu.halts, strict=True)
+        yield from zip(self.polled, cpu.polls, strict=True)
 
     def parts(self, hardware: str) -> Iterator[tuple[str, str, float]]:
         """(layer, cause, mean seconds per run) since the last restart."""

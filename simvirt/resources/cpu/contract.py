@@ -55,6 +55,8 @@ class Share:
     interrupt: bool = False
     """Whether its threads are a kernel's handlers of interrupts: by rules, they run at once and in the time of whom they interrupt. Fluid
     sharing knows weights only."""
+    halt_poll_s: float = 0.0
+    """How long at most the level above looks out for work for an idle processor of the group before it lets it sleep; by rules only."""
 
     @property
     def plain(self) -> bool:
@@ -129,6 +131,10 @@ class AbstractGroup(ABC):
         It bounds how long any thread's own processor was idle. For a virtual machine: negative if there are as many runnable threads as
         vCPUs. For a group without processors of its own: negative.
         """
+
+    def polled_for(self) -> bool:
+        """Whether one of its idle virtual processors is polled for at this instant, so that it need not be woken."""
+        return False
 
     @abstractmethod
     def account(self) -> CpuAccount:

@@ -349,6 +349,7 @@ class FairRunQueue(AbstractRunQueue):
             assert owner.queue is not None
             fresh = not owner.on
             entity, queue = owner, owner.queue
+            waking = True  # a group comes back to a processor as if it woke up, however its first task comes there
         self.runnable = queue.tasks
         if queue.group.reservations is not None:
             queue.group.reservations.refresh()

@@ -222,10 +222,8 @@ class Processor(AbstractProcessor):
         self.idle_since = self._counted_from = now
         if self.domain.crowded:
             self.domain.plan_balance()
-        task = self.task
-        if task is not None and task.awake:
-            assert task.processor is not None
-            task.processor.let_sleep(task, now)
+        if self.task is not None:
+            self.task.halt(now)
 
     def occupy(self, now: float) -> None:
         """Be idle no more."""
@@ -233,7 +231,7 @@ class Processor(AbstractProcessor):
             del self.domain.idle[self]
             self.idle_s += now - self._counted_from
             if self.task is not None:
-                self.task.wake(now)
+                self.task.employ(now)
 
     def idled_s(self, now: float) -> float:
         """Idle time since the last restart, up to now."""
@@ -291,6 +289,8 @@ class Processor(AbstractProcessor):
     def crowd(self) -> None:
         if self.domain.crowded.note(self, self.queue.runnable):
             self.domain.plan_balance()
+            if isinstance(self.current, VirtualProcessor) and self.current.polling is not None:
+                self.current.polling.disturb()
 
     def siblings(self) -> Sequence[AbstractProcessor]:
         return list(self.domain.crowded)

@@ -20,6 +20,7 @@ from simvirt.resources.cpu.discrete.domain import Domain
 from simvirt.resources.cpu.discrete.gang import Gang
 from simvirt.resources.cpu.discrete.interrupts import InterruptHandler
 from simvirt.resources.cpu.discrete.limit import Limit
+from simvirt.resources.cpu.discrete.polling import HaltPolling
 from simvirt.resources.cpu.discrete.tasks import DiscreteThread, VirtualProcessor
 from simvirt.resources.memory_system.system import MemorySystem, Owner
 from simvirt.resources.memory_system.topology import Topology
@@ -54,7 +55,7 @@ class ProcessorTimes:
     busy_s: float
     idle_s: float
     overhead_s: float
-    """Switches, refilling private caches, and ticks."""
+    """Switches, refilling private caches, ticks and halt polling."""
     stalled_s: float = 0.0
     """The part of `busy_s` in which nothing was done: lost to neighbours, by contention for caches, memory and cores."""
 
@@ -125,6 +126,9 @@ class _Branch(AbstractGroup):
             domain = Domain(scheduler.engine, self._domain.agenda, scheduler.rules_for(name, share), vcpus, self._domain.speed)
             group = DiscreteGroup(name, share, scheduler, self, domain, domain.group, limit)
             group._vcpus = vcpus
+            if share.halt_poll_s:
+                for vcpu in vcpus:
+                    vcpu.polling = HaltPolling(scheduler.engine, self._domain.agenda, vcpu, share.halt_poll_s)
             most_lead_s = self._domain.rules.most_lead_s()
             if most_lead_s < inf and len(vcpus) > 1:
                 Gang(scheduler.engine, self._domain.agenda, vcpus, most_lead_s)
@@ -190,6 +194,9 @@ class _Branch(AbstractGroup):
             for thread in self._threads:
                 self._domain.regroup(thread, self._control, self._weight, now)
             self._domain.agenda.settle(now)
+
+    def polled_for(self) -> bool:
+        return any(vcpu.polling is not None and vcpu.polling.active for vcpu in self._vcpus)
 
     def idle_processor_s(self) -> float:
         return self._domain.idle_processor_s(self._scheduler.now) if self._parent is None or self._vcpus else -1.0
@@ -315,10 +322,12 @@ class DiscreteScheduler(_Branch, AbstractScheduler):
         threads = [thread for group in self.walk() for thread in group._threads]
         for thread in threads:
             thread.bring(now)
+        vcpus = [vcpu for group in self.walk() for vcpu in group._vcpus]
+        polled_s = sum(vcpu.polling.spent_s(now) for vcpu in vcpus if vcpu.polling is not None)
         return ProcessorTimes(
             busy_s=sum(thread.busy_s for thread in threads),
             idle_s=sum(processor.idled_s(now) for processor in self._domain.processors),
-            overhead_s=sum(thread.overhead_s for thread in threads),
+            overhead_s=sum(thread.overhead_s for thread in threads) + polled_s,
             stalled_s=sum(thread.stalled_s for thread in threads),
         )
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol, final
 from simvirt.resources.cpu.contract import AbstractThread, Done
 from simvirt.resources.cpu.discrete.contract import AbstractDomain, AbstractProcessor, ControlGroup, Task
 from simvirt.resources.cpu.discrete.limit import Limit
+from simvirt.resources.cpu.discrete.polling import HaltPolling
 from simvirt.resources.memory_system.system import Seat
 
 __all__ = ["DiscreteThread", "Siblings", "VirtualProcessor"]
@@ -159,7 +160,7 @@ class DiscreteThread(Task, AbstractThread):
 class VirtualProcessor(Task):
     """A processor of the domain above, as the domain below sees it. It sleeps while that processor has nothing to run."""
 
-    __slots__ = ("above", "costop_s", "domain", "gang", "stopped", "stopped_since")
+    __slots__ = ("above", "costop_s", "domain", "gang", "polling", "stopped", "stopped_since")
 
     above: AbstractProcessor
 
@@ -171,11 +172,19 @@ class VirtualProcessor(Task):
         """The one below, which schedules it."""
         self.gang: Siblings | None = None
         """Its siblings and itself, where a lead over them is bounded."""
+        self.polling: HaltPolling | None = None
+        """What keeps it from sleeping for a while when it has nothing to run."""
         self.stopped = False
         """Whether it has something to run and is stopped all the same, until its siblings have caught up; it then sleeps below."""
         self.stopped_since = 0.0
         self.costop_s = 0.0
         """Time that it was stopped."""
+
+    def employ(self, now: float) -> None:
+        """Its processor above is idle no more."""
+        if self.polling is not None:
+            self.polling.work(now)
+        self.wake(now)
 
     def wake(self, now: float) -> None:
         """There is something to run on it."""
@@ -183,6 +192,20 @@ class VirtualProcessor(Task):
             self.domain.wake(self, now)
             if self.gang is not None:
                 self.gang.changed()
+
+    def halt(self, now: float) -> None:
+        """There is nothing to run on it."""
+        if self.awake and (self.polling is None or not self.polling.halt(now)):
+            self.doze(now)
+
+    def doze(self, now: float) -> None:
+        """Sleep, as there is nothing to run."""
+        assert self.processor is not None
+        self.processor.let_sleep(self, now)
+
+    def crowded(self) -> bool:
+        assert self.processor is not None
+        return self.processor.current is not self or self.processor.queue.runnable > 1
 
     def stop(self, now: float) -> None:
         """Stand still, though there is something to run."""
@@ -205,6 +228,8 @@ class VirtualProcessor(Task):
         Task.restart(self, now)
         self.costop_s = 0.0
         self.stopped_since = now
+        if self.polling is not None:
+            self.polling.restart(now)
 
     def resume(self, now: float, begin: float) -> None:
         self.above.back(now, begin)
@@ -216,5 +241,9 @@ class VirtualProcessor(Task):
 
     def pause(self, now: float) -> None:
         self.above.unback(now)
+        if self.polling is not None and self.polling.active:
+            self.polling.stop(now)
+            if self.awake:
+                self.doze(now)
         if self.gang is not None:
             self.gang.changed()
