@@ -378,11 +378,13 @@ def _paths_chart(results: Results, workload: str) -> Figure:
                 colour = FAMILIES[results.catalog.platform(name).family].colour
                 _line(axes, found[found["platform"] == name], factor, colour, i, name)
             _depth_axis(axes)
-        grid[0][column].set_title(panel, loc="left")
+        grid[0][column].set_title(panel, loc="left", fontsize=12)
+        grid[1][column].set_ylim(top=1e5)
+        grid[1][column].tick_params(axis="x", labelsize=10)
         grid[1][column].set_xlabel("Requests under way")
-        grid[0][column].legend(loc="lower right", fontsize=9)
-    grid[0][0].set_ylabel("Requests per second (thousands)")
-    grid[1][0].set_ylabel("Mean response time (us)")
+        grid[1][column].legend(loc="upper left", fontsize=8.5)
+    grid[0][0].set_ylabel("Thousand requests/s", fontsize=12)
+    grid[1][0].set_ylabel("Mean response (us)", fontsize=12)
     return _finish(
         figure,
         f"Machine {MACHINE}, local NVMe, one generator on one thread, direct requests, 95 % intervals from {REPLICATIONS} "
@@ -453,7 +455,7 @@ def _predictions_chart(table: pd.DataFrame) -> Figure:
         figure,
         "Open: rows from which a number of the device, or the ceiling of QEMU's thread (random read, once per study), was taken; not "
         "scored. Filled: "
-        "predicted; costs of backends come from other studies. Grey: ± 10 %. Depths of He 2012 are not stated and taken as "
+        "predicted; other costs come from other studies. Grey: ± 10 %. Depths of He 2012 are not stated and taken as "
         f"{ENOUGH_DEPTH} on 4 threads. Monitors without a profile are in predictions.csv with an empty prediction.",
     )
 

@@ -103,11 +103,17 @@ def test_alone_a_request_takes_what_it_is_charged(platform: str) -> None:
 
 
 def alone(path: Path, compute_s: float) -> Counter[tuple[str, str]]:
-    """Seconds by label when everybody has to be woken; `compute_s` tells the mean factor."""
+    """Seconds by label when everybody has to be woken; `compute_s` tells the mean factor.
+
+    A page cache with room takes bytes at once: that is no time, and whoever goes on after it has not slept.
+    """
     own = sum(part.amount for step in path.steps for part in step.random.parts if part.layer == APPLICATION)
     sums: Counter[tuple[str, str]] = Counter()
-    for step in path.steps:
-        for amounts, factor in ((step.fixed, 1.0), (step.random, compute_s / own), (step.asleep, 1.0), (step.notify, 1.0)):
+    for before, step in zip((None, *path.steps), path.steps, strict=False):
+        if step.resource is Resource.DIRTY:
+            continue
+        slept = 0.0 if before is not None and before.resource is Resource.DIRTY else 1.0
+        for amounts, factor in ((step.fixed, 1.0), (step.random, compute_s / own), (step.asleep, slept), (step.notify, 1.0)):
             for part in amounts.parts:
                 sums[part.layer, part.cause] += part.amount * factor
         for _, amounts in step.idle:
