@@ -37,6 +37,7 @@ __all__ = [
     "Spawn",
     "Syscall",
     "Wake",
+    "Yield",
 ]
 
 
@@ -151,6 +152,17 @@ class Receive(OsOperation):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wake(OsOperation):
     """A thread that waited for what came before (a message) is made to run, `count` times."""
+
+    count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Yield(OsOperation):
+    """The thread turns to what else is ready, and goes on with this request when its turn comes again.
+
+    So do event loops that read a whole round of requests before they write the answers. It costs nothing by itself; system calls of the
+    round are asked for beside it.
+    """
 
     count: float = 0.0
 

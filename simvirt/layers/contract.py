@@ -62,6 +62,8 @@ class Resource(StrEnum):
     """Seconds of the bus that the disk's channels share."""
     DELAY = "delay"
     """Seconds that pass whatever else happens (propagation, interrupt moderation)."""
+    TURN = "turn"
+    """Times that the application's thread turns to other requests; no layer charges it."""
 
 
 class Place(Enum):

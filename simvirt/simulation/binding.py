@@ -70,16 +70,18 @@ def bind(
     """
     binder = _Binder(host, tree, branch, workers)
     steps = path.steps
-    mine = [i for i, step in enumerate(steps) if _is_callers(step)]
-    only = len(mine) == 1
+    mine = _turns(steps)
     i = 0
     while i < len(steps):
         step, following = steps[i], steps[i + 1] if i + 1 < len(steps) else None
         if i in mine:
-            if only:
+            first, last = mine[i]
+            if first and last:
                 binder.burst(step, following, workers, (APPLICATION, "wait for thread"))
             else:
-                binder.callers(step, following, first=i == mine[0], last=i == mine[-1])
+                binder.callers(step, following, first=first, last=last)
+        elif step.resource is Resource.TURN:
+            pass  # the worker is free between the steps on both sides
         elif step.resource is Resource.CPU:
             binder.executors(step, following)
         elif following is None and not awaited and step.resource is not Resource.DELAY:
@@ -91,6 +93,17 @@ def bind(
             binder.device(step)
         i += 1
     return binder.bound(finished)
+
+
+def _turns(steps: tuple[Step, ...]) -> dict[int, tuple[bool, bool]]:
+    """Each step on the caller, and whether it is the first and the last one before the caller turns to others."""
+    turns: list[list[int]] = [[]]
+    for i, step in enumerate(steps):
+        if step.resource is Resource.TURN:
+            turns.append([])
+        elif _is_callers(step):
+            turns[-1].append(i)
+    return {i: (i == turn[0], i == turn[-1]) for turn in turns for i in turn}
 
 
 def _is_callers(step: Step) -> bool:

@@ -165,5 +165,5 @@ def _source(group: Tenants, engine: Engine, streams: Streams, name: str, start: 
     load = group.load
     if isinstance(load, ClosedLoop):
         thinks = load.thinks(streams.stream(f"{name}/thinks"))
-        return ClosedSource(engine, load.clients, thinks, start, load.stagger_s)
+        return ClosedSource(engine, load.clients, thinks, start, load.stagger_s, load.client)
     return OpenSource(engine, load.gaps(streams.stream(f"{name}/arrivals")), start)
