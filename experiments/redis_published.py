@@ -194,8 +194,8 @@ def points(_: Catalog, seed: int, quick: bool) -> list[Point]:
                 replications = REPLICATIONS if end == "value" and not quick else 1
                 for n in connections:
                     one = scenario(catalog, command, platform, n, compute_s, outside_s, seed, requests, replications, override)
-                    factors = {"scenario": command, "platform": platform, "workload": workload, "connections": n, "costs": end}
-                    design.append(Point(factors=factors, scenario=one, profiles=PROFILES))
+                    about = {"scenario": command, "platform": platform, "workload": workload, "costs": end}
+                    design.append(Point(factors={**about, "connections": n}, scenario=one, profiles=PROFILES))
     return design
 
 

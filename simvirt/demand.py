@@ -15,6 +15,7 @@ __all__ = [
     "BlockRead",
     "BlockWrite",
     "Compute",
+    "Connect",
     "ContextSwitch",
     "Demand",
     "DeviceReceive",
@@ -27,6 +28,7 @@ __all__ = [
     "Interrupt",
     "KernelEntry",
     "MachineOperation",
+    "NicRegister",
     "Operation",
     "OsOperation",
     "PageFault",
@@ -157,6 +159,13 @@ class Wake(OsOperation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Connect(OsOperation):
+    """Connections that a peer opens: the handshake before the first message, and the end after the last one."""
+
+    count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Yield(OsOperation):
     """The thread turns to what else is ready, and goes on with this request when its turn comes again.
 
@@ -243,6 +252,13 @@ class DeviceReceive(MachineOperation):
     messages: float = 0.0
     packets: float = 0.0
     size_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NicRegister(MachineOperation):
+    """Rounds of register accesses by which a driver takes an interrupt of its network card: cause, mask, new buffers."""
+
+    count: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

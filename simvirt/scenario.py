@@ -51,6 +51,8 @@ class Tenants(_Description):
     """Worker threads of the application; as in the workload unless given, 0 for one per request."""
     on: Literal["platform", "host"] = "platform"
     """Whether they stand on the whole platform, or on the operating system of the host (its own users)."""
+    peer: Literal["network", "host"] = "network"
+    """Where their clients are: beyond the network card, or on a bridge of the same host."""
     per_vm: Annotated[int, Field(ge=1)] = 1
     """How many of these tenants share one virtual machine."""
 

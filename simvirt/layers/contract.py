@@ -62,6 +62,10 @@ class Resource(StrEnum):
     """Seconds of the bus that the disk's channels share."""
     DELAY = "delay"
     """Seconds that pass whatever else happens (propagation, interrupt moderation)."""
+    MODERATION = "moderation"
+    """Frames that a network card may hold back before it interrupts."""
+    TRACKING = "tracking"
+    """Entries of a kernel's table of tracked connections."""
     TURN = "turn"
     """Times that the application's thread turns to other requests; no layer charges it."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, final
 
-from simvirt.demand import BlockRead, BlockWrite, DeviceReceive, DeviceSend, Interface, Interrupt, Operation, Privileged
+from simvirt.demand import BlockRead, BlockWrite, DeviceReceive, DeviceSend, Interface, Interrupt, NicRegister, Operation, Privileged
 from simvirt.evidence import Cost
 from simvirt.layers.contract import INTERRUPT, AbstractLayer, Charge, Context, Host, Lowered, Place, Placed, When, charges, in_context
 from simvirt.layers.virtual_cpu import VirtualCpu
@@ -46,6 +46,8 @@ class NetworkBackend:
     host_receive_s_per_byte: Cost
     send_exits: Cost
     """Exits per packet sent, whoever listens (emulated registers)."""
+    interrupt_exits: Cost
+    """Exits by which a guest's driver takes an interrupt of the virtual card (emulated registers), beside those of any interrupt."""
     kick_exits: Cost
     """Exits to wake a sleeping backend (doorbell)."""
     backend_wake_s: Cost
@@ -113,6 +115,8 @@ class Hypervisor(AbstractLayer):
                 return self._send(operation)
             case DeviceReceive():
                 return self._receive(operation)
+            case NicRegister(count=count):
+                return self.cpu.exits("device_exit", count * self.network.interrupt_exits)
             case BlockRead(count=count, size_bytes=size) | BlockWrite(count=count, size_bytes=size):
                 return self._block(operation, count, size)
         lowered = self.cpu.lower(operation)

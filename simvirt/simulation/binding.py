@@ -14,6 +14,7 @@ from simvirt.resources.cpu.contract import AbstractScheduler
 from simvirt.resources.cpu.idle import IdleLadder
 from simvirt.resources.delay import Delay
 from simvirt.resources.disk import Disk
+from simvirt.resources.moderation import Moderation
 from simvirt.resources.nic import Link, Nic
 from simvirt.resources.stages import (
     AbstractStage,
@@ -23,12 +24,15 @@ from simvirt.resources.stages import (
     Device,
     DeviceThenDelay,
     End,
+    Failed,
     LastDevice,
+    Moderate,
     PoolBurst,
     Release,
     Request,
     Reserve,
     Submit,
+    Track,
 )
 from simvirt.resources.threads import ThreadPool
 from simvirt.simulation.instances import Branch, InstanceTree
@@ -44,6 +48,8 @@ class Host:
     engine: Engine
     scheduler: AbstractScheduler
     nic: Nic
+    moderation: tuple[Moderation, ...]
+    """The receive queues of the card, each with the moderation of its interrupts."""
     disk: Disk
     disk_bus: Disk
     ladder: IdleLadder
@@ -60,13 +66,21 @@ class BoundPath:
 
 
 def bind(
-    path: Path, host: Host, tree: InstanceTree, branch: Branch, workers: ThreadPool, finished: Callable[[Request], None], *, awaited: bool
+    path: Path,
+    host: Host,
+    tree: InstanceTree,
+    branch: Branch,
+    workers: ThreadPool,
+    finished: Callable[[Request], None],
+    failed: Failed,
+    *,
+    awaited: bool,
 ) -> BoundPath:
     """Make the stages of a path for one tenant.
 
     The request waits for a worker before its first step on the caller and keeps it until the last one; steps before and after (packets on
     their way in and out) occupy nobody of the application. Unless the end is `awaited`, `finished` may be called before the last time that
-    the request has collected, as soon as that is known.
+    the request has collected, as soon as that is known. A request that ends without an answer is `failed` instead.
     """
     binder = _Binder(host, tree, branch, workers)
     steps = path.steps
@@ -82,6 +96,10 @@ def bind(
                 binder.callers(step, following, first=first, last=last)
         elif step.resource is Resource.TURN:
             pass  # the worker is free between the steps on both sides
+        elif step.resource is Resource.TRACKING:
+            binder.track(step, failed)
+        elif step.resource is Resource.MODERATION:
+            binder.moderate(step, following)
         elif step.resource is Resource.CPU:
             binder.executors(step, following)
         elif following is None and not awaited and step.resource is not Resource.DELAY:
@@ -175,7 +193,7 @@ class _Binder:
             fixed_s=step.fixed.total,
             random_s=step.random.total,
             asleep_s=step.asleep.total,
-            virtual=tuple((self._branch.virtual_processors(p.level, p.service_vm), amounts.total) for p, amounts in step.idle),
+            virtual=tuple((self._branch.found_halted(p, step.context), amounts.total) for p, amounts in step.idle),
             notify=None if notified is None else (notified, step.notify.total),
             cores=self._host.scheduler,
             ladder=self._host.ladder if step.may_wake_core else None,
@@ -183,6 +201,17 @@ class _Binder:
 
     def _executor(self, step: Step) -> ThreadPool:
         return self._workers if step.context.place is Place.CALLER else self._tree.executor(self._branch, step.context)
+
+    def track(self, step: Step, failed: Failed) -> None:
+        """Append the making of an entry in a table of connections."""
+        self._stages.append(Track(self._tree.connections(self._branch, step.context), step.fixed.total, failed))
+
+    def moderate(self, step: Step, following: Step | None) -> None:
+        """Append the wait for the card's interrupt."""
+        assert following is not None
+        handlers = self._executor(following)
+        self._stages.append(Moderate(self._host.engine, self._host.moderation, step.fixed.total, handlers))
+        self._wait(self._hardware, "wait for interrupt")
 
     def device(self, step: Step) -> None:
         """Append a stay at a device."""

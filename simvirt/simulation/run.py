@@ -7,6 +7,8 @@ from math import inf
 from simvirt.catalog import Catalog
 from simvirt.engine import Engine
 from simvirt.layers.hardware import Hardware
+from simvirt.layers.hypervisor import Hypervisor
+from simvirt.layers.operating_system import OperatingSystem
 from simvirt.layers.path import plan_path
 from simvirt.layers.stack import Stack
 from simvirt.randomness import Streams
@@ -14,7 +16,9 @@ from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler
 from simvirt.resources.cpu.idle import IdleLadder
 from simvirt.resources.cpu.scheduling import make_scheduler
 from simvirt.resources.disk import Disk
+from simvirt.resources.moderation import Moderation
 from simvirt.resources.nic import Nic
+from simvirt.resources.stages import Failed
 from simvirt.scenario import Scenario, Tenants, check_scenario, host_stack
 from simvirt.simulation.binding import BoundPath, Host, bind
 from simvirt.simulation.instances import InstanceTree, TenantShare
@@ -43,9 +47,13 @@ class Simulation:
         self.engine = Engine()
         schedulings = [catalog.scheduling(name, scenario.override) for name in scenario.schedulers]
         scheduler = make_scheduler(self.engine, int(self._stack.hardware.cores.si), *schedulings)
-        self.host = _host(self.engine, self._stack.hardware, scheduler)
+        lowest = self._stack.layers[1]
+        assert isinstance(lowest, Hypervisor | OperatingSystem)
+        queues = max(1.0, min(lowest.network.receive_queues.si, scheduler.cores))
+        self.host = _host(self.engine, self._stack.hardware, scheduler, queues)
         shared_level = 1 + platform.layers.index(platform.shared)
-        self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, shared_level)
+        places = schedulings[0].rules is not None
+        self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, shared_level, places=places)
         self._streams = Streams(scenario.run.seed, replication)
         self.tenants = [tenant for group in scenario.tenants for tenant in self._tenants(group)]
 
@@ -89,14 +97,19 @@ class Simulation:
         threads = workload.threads if group.threads is None else group.threads or inf
         workers = self.tree.workers(branch, name, threads, share)
 
-        def bind_class(request_class: RequestClass, finished: Finished, *, awaited: bool) -> BoundPath:
-            return bind(plan_path(stack, request_class.demand), self.host, self.tree, branch, workers, finished, awaited=awaited)
+        def bind_class(request_class: RequestClass, finished: Finished, failed: Failed, *, awaited: bool) -> BoundPath:
+            path = plan_path(stack, request_class.demand)
+            if group.peer == "host":
+                path = path.off_the_wire()
+            return bind(path, self.host, self.tree, branch, workers, finished, failed, awaited=awaited)
 
         return Tenant(name, group, workload, self.engine, self._streams, bind_class)
 
     def _restart(self) -> None:
         self.host.scheduler.restart()
         self.host.nic.restart()
+        for queue in self.host.moderation:
+            queue.restart()
         self.host.disk.restart()
         self.host.disk_bus.restart()
         for tenant in self.tenants:
@@ -114,7 +127,12 @@ class Simulation:
         return sorted(found, key=lambda account: account.name)
 
 
-def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler) -> Host:
+def _moderation(engine: Engine, machine: Hardware, queues: float) -> tuple[Moderation, ...]:
+    gap_s, frames = machine.nic.interrupt_gap_s.si, machine.nic.interrupt_frames.si
+    return tuple(Moderation(engine, gap_s, frames) for _ in range(int(queues)) if gap_s)
+
+
+def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler, queues: float) -> Host:
     idle = machine.idle
     states = [
         (0.0, idle.shallow_exit_s.si),
@@ -125,6 +143,7 @@ def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler) -> Ho
         engine=engine,
         scheduler=scheduler,
         nic=Nic(engine, machine.nic.bandwidth_bytes_per_s.si, machine.nic.packet_rate_per_s.si),
+        moderation=_moderation(engine, machine, queues),
         disk=Disk(engine, int(machine.disk.channels.si)),
         disk_bus=Disk(engine, 1),
         ladder=IdleLadder(states),

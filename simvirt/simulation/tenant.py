@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
@@ -13,7 +14,7 @@ import numpy as np
 from simvirt.engine import Engine
 from simvirt.metrics.histogram import LatencyHistogram
 from simvirt.randomness import BLOCK, Streams, blocks
-from simvirt.resources.stages import Request
+from simvirt.resources.stages import Failed, Request
 from simvirt.scenario import Tenants
 from simvirt.simulation.binding import BoundPath
 from simvirt.simulation.ledger import Ledger
@@ -30,7 +31,7 @@ Finished = Callable[[Request], None]
 class BindClass(Protocol):
     """Makes the stages of one class of requests, which end by calling `finished`: not before the end if that is awaited."""
 
-    def __call__(self, request_class: RequestClass, finished: Finished, /, *, awaited: bool) -> BoundPath: ...
+    def __call__(self, request_class: RequestClass, finished: Finished, failed: Failed, /, *, awaited: bool) -> BoundPath: ...
 
 
 class _ClassRun:
@@ -40,7 +41,8 @@ class _ClassRun:
 
     def __init__(self, tenant: Tenant, request_class: RequestClass, bind: BindClass) -> None:
         self._tenant = tenant
-        self.path = bind(request_class, self._awaited if tenant.is_closed else self._finished, awaited=tenant.is_closed)
+        finished = self._awaited if tenant.is_closed else self._finished
+        self.path = bind(request_class, finished, tenant.request_failed, awaited=tenant.is_closed)
         self.enter = self.path.first.enter
         self.ledger = Ledger(request_class.name, self.path.intervals)
 
@@ -72,18 +74,28 @@ class Tenant:
         self._engine = engine
         self._histogram = LatencyHistogram()
         self._arrived = self._completed = 0
+        self._failed: Counter[str] = Counter()
         self._ended_s = self._started_s = 0.0
         """Of all requests ever: the sum of response times of those that have ended, and of the starts of the others."""
         self._classes = tuple(_ClassRun(self, request_class, bind) for request_class in workload.requests)
         self._entries = _entries(self._classes, workload, streams, name)
         self._factors = workload.factor.draw(streams.stream(f"{name}/factors"))
         self._source = _source(group, engine, streams, name, self._start)
-        self._begin = _Totals(now=engine.now, arrived=0, completed=0, in_flight_s=0.0)
+        self._begin = _Totals(now=engine.now, arrived=0, completed=0, failed=Counter(), in_flight_s=0.0)
 
     def _start(self, intended: float) -> None:
         self._arrived += 1
         self._started_s += intended
         next(self._entries).enter(Request(intended, next(self._factors)))
+
+    def request_failed(self, request: Request, reason: str) -> None:
+        """A request ends without an answer; a client that waits for it gives it up at once."""
+        now, started = self._engine.now, request.times[0]
+        self._failed[reason] += 1
+        self._ended_s += now - started
+        self._started_s -= started
+        if self.is_closed:
+            self.answered()
 
     def answered(self) -> None:
         """A client has its answer."""
@@ -114,8 +126,10 @@ class Tenant:
         for one in self._classes:
             self.fold(one.ledger)
         now = self._engine.now
-        in_flight_s = self._ended_s + (self._arrived - self._completed) * now - self._started_s
-        return _Totals(now=now, arrived=self._arrived, completed=self._completed, in_flight_s=in_flight_s)
+        in_flight = self._arrived - self._completed - self._failed.total()
+        in_flight_s = self._ended_s + in_flight * now - self._started_s
+        failed = self._failed.copy()
+        return _Totals(now=now, arrived=self._arrived, completed=self._completed, failed=failed, in_flight_s=in_flight_s)
 
     def outcome(self) -> TenantOutcome:
         begin, end = self._begin, self._totals()
@@ -133,6 +147,7 @@ class Tenant:
             histogram=self._histogram,
             cpu_s=self.cpu_s(),
             classes=tuple(one.ledger.times() for one in self._classes),
+            failed=dict(sorted((end.failed - begin.failed).items())),
         )
 
 
@@ -143,12 +158,13 @@ class _Totals:
     now: float
     arrived: int
     completed: int
+    failed: Counter[str]
     in_flight_s: float
     """Integral over time of the number of requests in flight."""
 
     @property
     def in_flight(self) -> int:
-        return self.arrived - self.completed
+        return self.arrived - self.completed - self.failed.total()
 
 
 def _entries(classes: tuple[_ClassRun, ...], workload: Workload, streams: Streams, name: str) -> Iterator[_ClassRun]:
