@@ -20,8 +20,9 @@ class Moderation:
     wait, and all that waits goes on together. While the driver polls no interrupt is needed: what comes, and what waits, goes on at once.
     So nothing waits longer than `gap_s`, nothing is lost, and the order stays. With a gap of 0 it is not there at all.
 
-    Under Poisson arrivals of rate r and without polling, an interrupt is followed by a gap and the time until the next packet comes if none
-    came in the gap: packets per interrupt = 1 + r gap_s, and the mean wait is gap_s (r gap_s) / (2 (1 + r gap_s)).
+    Under Poisson arrivals of rate r, without polling and without a bound on frames, x = r gap_s come in a gap, all of which wait for its
+    end; if none came (exp(-x)), the next one ends the idle time. So packets per interrupt = x + exp(-x), and the mean wait is
+    gap_s x / (2 (x + exp(-x))).
     """
 
     __slots__ = ("_engine", "_frames", "_held", "_last", "_most_frames", "_wakeup", "gap_s", "interrupts", "packets")

@@ -335,12 +335,12 @@ class LastDevice(AbstractStage):
 class Moderate(AbstractStage):
     """The card's interrupt, held back by its moderation. Messages come to the card's queues in turn.
 
-    The driver is taken to poll if none of the handlers that would take the interrupt is idle.
+    The driver is taken to poll if none of the handlers that would take the interrupt is idle; without handlers nobody does.
     """
 
     __slots__ = ("_engine", "_frames", "_handlers", "_pass", "_queues")
 
-    def __init__(self, engine: Engine, queues: tuple[Moderation, ...], frames: float, handlers: ThreadPool) -> None:
+    def __init__(self, engine: Engine, queues: tuple[Moderation, ...], frames: float, handlers: ThreadPool | None) -> None:
         self._engine = engine
         self._queues = cycle(queues)
         self._frames = frames
@@ -349,7 +349,7 @@ class Moderate(AbstractStage):
 
     def enter(self, request: Request) -> None:
         handlers = self._handlers
-        polled = not handlers.sleeping and handlers.made >= handlers.size
+        polled = handlers is not None and not handlers.sleeping and handlers.made >= handlers.size
         next(self._queues).pass_on(self._frames, polled, self._pass, request)
 
     def _passed(self, request: Request) -> None:

@@ -208,8 +208,7 @@ class _Binder:
 
     def moderate(self, step: Step, following: Step | None) -> None:
         """Append the wait for the card's interrupt."""
-        assert following is not None
-        handlers = self._executor(following)
+        handlers = self._executor(following) if following is not None and following.resource is Resource.CPU else None
         self._stages.append(Moderate(self._host.engine, self._host.moderation, step.fixed.total, handlers))
         self._wait(self._hardware, "wait for interrupt")
 
