@@ -1,4 +1,4 @@
-"""Batching and paths of the network, worked by hand: moderation, polling, suppressed notifications, send combining, rounds of event loops."""
+"""Batching and paths of the network, worked by hand: moderation, polling, notifications left out, send combining, rounds."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def deliveries(arrivals: list[tuple[float, bool]], gap_s: float, frames: float =
 
 def test_moderation_by_hand() -> None:
     """Gap 10. The first interrupts; 2 and 5 wait until 11; 25 is late enough; 26 to 28 wait until 35 in vain: the third frame ends it."""
-    found, card = deliveries([(1.0, False), (2.0, False), (5.0, False), (25.0, False), (26.0, False), (27.0, False), (28.0, False)], 10.0, 3.0)
+    found, card = deliveries([(at, False) for at in (1.0, 2.0, 5.0, 25.0, 26.0, 27.0, 28.0)], 10.0, 3.0)
     assert found == [(1.0, 1.0), (2.0, 11.0), (5.0, 11.0), (25.0, 25.0), (26.0, 28.0), (27.0, 28.0), (28.0, 28.0)]
     assert (card.interrupts, card.packets) == (4, 7)
 
@@ -82,7 +82,10 @@ def test_a_poll_takes_all_that_waits_and_raises_no_interrupt() -> None:
     assert card.interrupts == 2
 
 
-@given(st.lists(st.tuples(st.floats(0.0, 3.0), st.booleans()), min_size=1, max_size=40), st.floats(0.01, 5.0), st.sampled_from((0.0, 2.0, 5.0)))
+arrivals_in_turn = st.lists(st.tuples(st.floats(0.0, 3.0), st.booleans()), min_size=1, max_size=40)
+
+
+@given(arrivals_in_turn, st.floats(0.01, 5.0), st.sampled_from((0.0, 2.0, 5.0)))
 @settings(max_examples=150, deadline=None)
 def test_moderation_loses_nothing_keeps_the_order_and_delays_no_longer_than_its_gap(
     gaps: list[tuple[float, bool]], gap_s: float, frames: float
@@ -107,7 +110,7 @@ def test_moderation_follows_its_closed_form() -> None:
         scenario(Tenants(workload="work", load=Poisson(rate_per_s=rate)), duration_s=60.0), IdealCatalog(layers, workload(*MESSAGE)), 0
     )
     outcome = simulation.run().tenants[0]
-    (queue,) = simulation.host.moderation
+    queue = simulation.host.moderation
     x = rate * gap_s
     per_interrupt = x + exp(-x)
     assert queue.packets / queue.interrupts == pytest.approx(per_interrupt, rel=0.01)
@@ -125,6 +128,14 @@ def test_waits_for_the_interrupt_are_told_and_parts_add_up() -> None:
     """Frames at 1 and 2, gap 10: the second is told of at 11; each takes 0.25 in the handler."""
     outcome = trace((machine(given={"nic.interrupt_gap_s": 10.0}), system({"network.receive_s": 0.25})), *MESSAGE, times=(1.0, 2.0))
     assert parts(outcome) == pytest.approx({"wait for interrupt": 9.0, "net_rx": 0.5})
+
+
+def test_one_interrupt_announces_all_that_waited() -> None:
+    """Four frames within a gap: the first interrupts alone (1 + 0.5), three go on together and pay one interrupt between them."""
+    kernel = system({"network.interrupt_s": 1.0, "network.receive_s": 0.5, "network.receive_queues": 4.0})
+    layers = (machine(4, {"nic.interrupt_gap_s": 10.0}), kernel)
+    outcome = trace(layers, *MESSAGE, times=(1.0, 3.0, 4.0, 5.0))
+    assert parts(outcome)["interrupt"] == pytest.approx(2.0)
 
 
 # --- Notifications that nobody needs ---------------------------------------------------------------------------------
@@ -146,7 +157,8 @@ def test_kicks_and_interrupts_grow_rarer_as_load_grows() -> None:
 
 def test_an_emulated_card_makes_its_driver_exit_only_when_it_interrupts() -> None:
     """Five exits of 1 per interrupt; the second frame comes while the handler still works on the first, and interrupts nobody."""
-    layers = (machine(4), hypervisor({"cpu.exit_s": 1.0, "network.interrupt_exits": 5.0}), system({"network.receive_s": 10.0}, name="guest"))
+    guest = system({"network.receive_s": 10.0}, name="guest")
+    layers = (machine(4), hypervisor({"cpu.exit_s": 1.0, "network.interrupt_exits": 5.0}), guest)
     assert parts(trace(layers, *MESSAGE, times=(1.0, 100.0)))["device_exit"] == pytest.approx(10.0)
     assert parts(trace(layers, *MESSAGE, times=(1.0, 2.0)))["device_exit"] == pytest.approx(5.0)
 
@@ -214,7 +226,7 @@ def test_a_client_program_needs_time() -> None:
 
 
 def test_interrupts_of_one_queue_take_their_time_from_the_thread_that_they_wake() -> None:
-    """Interrupts of 1 per request, computing of 2. With two processors and two queues they overlap: 1 request per 2 s; with one queue 1 per 3 s."""
+    """Interrupts of 1, computing of 2. On two processors they overlap: a request per 2 s; with one queue, a request per 3 s."""
     load = ClosedLoop(clients=20, think=Constant(value=0.0))
 
     def throughput(queues: float, threads: float = 1) -> float:
@@ -280,7 +292,8 @@ def test_a_refused_client_asks_again() -> None:
 
 
 def test_rules_are_read_one_by_one_for_the_first_packet_only() -> None:
-    layers = (machine(), system({"network.connect_s": 1.0}), container({"connect_s": 0.5, "rules": 100.0, "rule_s": 0.01, "receive_s": 0.125}))
+    rules = {"connect_s": 0.5, "rules": 100.0, "rule_s": 0.01, "receive_s": 0.125}
+    layers = (machine(), system({"network.connect_s": 1.0}), container(rules))
     outcome = trace(layers, Connect(count=1.0), *MESSAGE, times=(1.0,))
     assert parts(outcome) == pytest.approx({"connect": 1.0, "connection_setup": 0.5 + 100 * 0.01, "bridge_rx": 0.125})
 

@@ -28,7 +28,10 @@ class Nic:
     latency_s: Cost
     """Per message: from the last bit on the wire to the interrupt, and from the doorbell to the first bit: DMA, bus."""
     interrupt_gap_s: Cost
-    """Least time between two interrupts of one queue (moderation); 0 if every packet interrupts that finds nobody polling."""
+    """Least time between two interrupts (moderation); 0 if every packet interrupts that finds nobody polling.
+
+    With a gap the card is taken to have one receive queue: packets that one interrupt announces are handled one after the other.
+    """
     interrupt_frames: Cost
     """Frames that end the gap early; 0 if none do."""
 

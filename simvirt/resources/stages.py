@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from itertools import cycle
 from typing import Any, Final, Protocol, final
 
 from simvirt.engine import Engine
@@ -333,16 +332,16 @@ class LastDevice(AbstractStage):
 
 @final
 class Moderate(AbstractStage):
-    """The card's interrupt, held back by its moderation. Messages come to the card's queues in turn.
+    """The card's interrupt, held back by its moderation.
 
     The driver is taken to poll if none of the handlers that would take the interrupt is idle; without handlers nobody does.
     """
 
-    __slots__ = ("_engine", "_frames", "_handlers", "_pass", "_queues")
+    __slots__ = ("_card", "_engine", "_frames", "_handlers", "_pass")
 
-    def __init__(self, engine: Engine, queues: tuple[Moderation, ...], frames: float, handlers: ThreadPool | None) -> None:
+    def __init__(self, engine: Engine, card: Moderation, frames: float, handlers: ThreadPool | None) -> None:
         self._engine = engine
-        self._queues = cycle(queues)
+        self._card = card
         self._frames = frames
         self._handlers = handlers
         self._pass = self._passed
@@ -350,7 +349,7 @@ class Moderate(AbstractStage):
     def enter(self, request: Request) -> None:
         handlers = self._handlers
         polled = handlers is not None and not handlers.sleeping and handlers.made >= handlers.size
-        next(self._queues).pass_on(self._frames, polled, self._pass, request)
+        self._card.pass_on(self._frames, polled, self._pass, request)
 
     def _passed(self, request: Request) -> None:
         request.times.append(self._engine._now)

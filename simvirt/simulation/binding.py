@@ -48,8 +48,8 @@ class Host:
     engine: Engine
     scheduler: AbstractScheduler
     nic: Nic
-    moderation: tuple[Moderation, ...]
-    """The receive queues of the card, each with the moderation of its interrupts."""
+    moderation: Moderation
+    """Of the card's interrupts."""
     disk: Disk
     disk_bus: Disk
     ladder: IdleLadder

@@ -13,6 +13,7 @@ from typing import Final
 
 from simvirt.engine import Engine
 from simvirt.layers.contract import AbstractLayer, Context, Place
+from simvirt.layers.hardware import Hardware
 from simvirt.layers.hypervisor import Hypervisor, WeightScope
 from simvirt.layers.operating_system import OperatingSystem
 from simvirt.layers.stack import Processors, Stack
@@ -201,7 +202,9 @@ class InstanceTree:
 
 
 def _queues(kernel: Instance) -> float:
-    """Interrupts of its network card that a kernel can handle at the same time."""
-    layer = kernel.layer
+    """Interrupts of its network card that a kernel can handle at the same time: one if the card holds packets back."""
+    layer, below = kernel.layer, kernel.parent
+    if below is not None and isinstance(below.layer, Hardware) and below.layer.nic.interrupt_gap_s.si:
+        return 1.0
     assert isinstance(layer, Hypervisor | OperatingSystem)
     return max(1.0, min(layer.network.receive_queues.si, kernel.group.share.processors))

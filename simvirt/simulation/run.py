@@ -7,8 +7,6 @@ from math import inf
 from simvirt.catalog import Catalog
 from simvirt.engine import Engine
 from simvirt.layers.hardware import Hardware
-from simvirt.layers.hypervisor import Hypervisor
-from simvirt.layers.operating_system import OperatingSystem
 from simvirt.layers.path import plan_path
 from simvirt.layers.stack import Stack
 from simvirt.randomness import Streams
@@ -47,10 +45,7 @@ class Simulation:
         self.engine = Engine()
         schedulings = [catalog.scheduling(name, scenario.override) for name in scenario.schedulers]
         scheduler = make_scheduler(self.engine, int(self._stack.hardware.cores.si), *schedulings)
-        lowest = self._stack.layers[1]
-        assert isinstance(lowest, Hypervisor | OperatingSystem)
-        queues = max(1.0, min(lowest.network.receive_queues.si, scheduler.cores))
-        self.host = _host(self.engine, self._stack.hardware, scheduler, queues)
+        self.host = _host(self.engine, self._stack.hardware, scheduler)
         shared_level = 1 + platform.layers.index(platform.shared)
         places = schedulings[0].rules is not None
         self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, shared_level, places=places)
@@ -108,8 +103,7 @@ class Simulation:
     def _restart(self) -> None:
         self.host.scheduler.restart()
         self.host.nic.restart()
-        for queue in self.host.moderation:
-            queue.restart()
+        self.host.moderation.restart()
         self.host.disk.restart()
         self.host.disk_bus.restart()
         for tenant in self.tenants:
@@ -127,12 +121,7 @@ class Simulation:
         return sorted(found, key=lambda account: account.name)
 
 
-def _moderation(engine: Engine, machine: Hardware, queues: float) -> tuple[Moderation, ...]:
-    gap_s, frames = machine.nic.interrupt_gap_s.si, machine.nic.interrupt_frames.si
-    return tuple(Moderation(engine, gap_s, frames) for _ in range(int(queues)) if gap_s)
-
-
-def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler, queues: float) -> Host:
+def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler) -> Host:
     idle = machine.idle
     states = [
         (0.0, idle.shallow_exit_s.si),
@@ -143,7 +132,7 @@ def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler, queue
         engine=engine,
         scheduler=scheduler,
         nic=Nic(engine, machine.nic.bandwidth_bytes_per_s.si, machine.nic.packet_rate_per_s.si),
-        moderation=_moderation(engine, machine, queues),
+        moderation=Moderation(engine, machine.nic.interrupt_gap_s.si, machine.nic.interrupt_frames.si),
         disk=Disk(engine, int(machine.disk.channels.si)),
         disk_bus=Disk(engine, 1),
         ladder=IdleLadder(states),
