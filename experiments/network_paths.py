@@ -199,7 +199,7 @@ def _design(catalog: Catalog, seed: int, quick: bool) -> Iterator[tuple[Factors,
             about: Factors = {"scenario": "published", "platform": platform, "workload": published.workload, "condition": condition}
             if published.window:
                 stream = {"kind": "closed", "clients": published.window, "think": {"kind": "constant", "value": 0.0}}
-                one = _scenario(platform, published.machine, published.workload, stream, run(2e4))
+                one = _scenario(platform, published.machine, published.workload, stream, run(2e4), override=override)
             elif rate_per_s:
                 one = _open(platform, published.machine, published.workload, rate_per_s, run(rate_per_s), override=override)
             else:
