@@ -172,7 +172,7 @@ def _alive_quantile_s(run: RunOutcome) -> float:
 
 def _failed_share(run: RunOutcome) -> float:
     arrived = sum(tenant.arrived for tenant in run.tenants)
-    return sum(count for tenant in run.tenants for _, count in tenant.failed) / arrived if arrived else 0.0
+    return sum(sum(tenant.failed.values()) for tenant in run.tenants) / arrived if arrived else 0.0
 
 
 _ANSWERS: Final[Mapping[str, Callable[[RunOutcome], float]]] = {

@@ -17,6 +17,7 @@ __all__ = [
     "BlockReadCached",
     "BlockWrite",
     "Compute",
+    "Connect",
     "ContextSwitch",
     "Demand",
     "DeviceReceive",
@@ -35,6 +36,7 @@ __all__ = [
     "KernelEntry",
     "MachineOperation",
     "MemoryDemand",
+    "NicRegister",
     "Operation",
     "OsOperation",
     "PageFault",
@@ -45,6 +47,7 @@ __all__ = [
     "Spawn",
     "Syscall",
     "Wake",
+    "Yield",
 ]
 
 
@@ -159,6 +162,24 @@ class Receive(OsOperation):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wake(OsOperation):
     """A thread that waited for what came before (a message) is made to run, `count` times."""
+
+    count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connect(OsOperation):
+    """Connections that a peer opens: the handshake before the first message, and the end after the last one."""
+
+    count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Yield(OsOperation):
+    """The thread turns to what else is ready, and goes on with this request when its turn comes again.
+
+    So do event loops that read a whole round of requests before they write the answers. It costs nothing by itself; system calls of the
+    round are asked for beside it.
+    """
 
     count: float = 0.0
 
@@ -286,6 +307,13 @@ class DeviceReceive(MachineOperation):
     messages: float = 0.0
     packets: float = 0.0
     size_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NicRegister(MachineOperation):
+    """Rounds of register accesses by which a driver takes an interrupt of its network card: cause, mask, new buffers."""
+
+    count: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,6 +67,8 @@ class Tenants(CpuLimits):
     """Worker threads of the application; as in the workload unless given, 0 for one per request."""
     on: Literal["platform", "host"] = "platform"
     """Whether they stand on the whole platform, or on the operating system of the host (its own users)."""
+    peer: Literal["network", "host"] = "network"
+    """Where their clients are: beyond the network card, or on a bridge of the same host."""
     llc_bytes: Annotated[Bytes, Field(gt=0)] | None = None
     """A part of each last-level cache that only this tenant fills, and beyond which it does not; none unless given."""
     home_node: Annotated[int, Field(ge=0)] | None = None

@@ -169,9 +169,9 @@ def memory_of(*layers: str) -> list[Cost]:
 def test_show_as_csv_gives_every_cost_with_its_evidence(say: Say, kind: str, name: str) -> None:
     rows = list(csv.DictReader(io.StringIO(say("show", name, "--kind", kind, "--csv").out)))
     if kind == "workload":
-        footprint = CATALOG.workload(name).footprint
-        assert footprint is not None
-        costs = [cost for _, cost in (*CATALOG.workload(name).evidence, *footprint.evidence)]
+        workload = CATALOG.workload(name)
+        footprint = () if workload.footprint is None else workload.footprint.evidence
+        costs = [cost for _, cost in (*workload.evidence, *footprint)]
     elif kind == "platform":
         costs = [cost for layer in CATALOG.stack(name).layers for _, cost in costs_of(layer)] + memory_of(*CATALOG.platform(name).layers)
     elif kind == "machine":
@@ -539,7 +539,7 @@ def test_ctrl_c_ends_at_once_and_without_a_traceback(say: Say, monkeypatch: pyte
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("simvirt.experiment.runner.simulate", interrupted)
+    monkeypatch.setattr("simvirt.experiment.subject.simulate", interrupted)
     said = say("run", HOST_USER, "--json", tmp_path / "found.json")
     assert said.code == 130
     assert said.err == "simvirt: interrupted, nothing was written\n"

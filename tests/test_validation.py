@@ -143,7 +143,7 @@ def test_a_band_moves_the_times_that_the_platform_adds_and_no_others() -> None:
     catalog = catalog_of(())
     stacks = {name: catalog.stack(name, "server-2s") for name in ("bare-metal", "docker")}
     moved = corners(stacks["docker"], stacks["bare-metal"], {"docker.send_s": 1.0})
-    times = {"filter_s", "file_open_s", "receive_s", "receive_s_per_byte", "send_s_per_byte"}
+    times = {"filter_s", "file_open_s", "layer_lookup_s", "receive_s", "receive_s_per_byte", "send_s_per_byte", "connect_s", "rule_s"}
     assert moved == {end: dict.fromkeys(sorted(f"docker.{name}" for name in times), end) for end in ("low", "high")}
     assert corners(stacks["bare-metal"], stacks["bare-metal"], {}) == {}
     assert all(path.startswith(("linux.", "docker.")) for path in corners(stacks["docker"], None, {})["low"])

@@ -123,7 +123,7 @@ def _failures(outcome: PointOutcome) -> Iterator[str]:
     lost: dict[tuple[str, str], int] = {}
     for run in outcome.runs:
         for tenant in run.tenants:
-            for reason, count in tenant.failed:
+            for reason, count in tenant.failed.items():
                 lost[tenant.name, reason] = lost.get((tenant.name, reason), 0) + count
     for (name, reason), count in lost.items():
         yield f"{name} failed {count_text(count, 'request')}: {reason}."

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from simvirt.demand import DiskRead, FileOpen, FileWrite, FirstWrite, Interface, Operation, Receive, Send, Syscall
+from simvirt.demand import Connect, DiskRead, FileOpen, FileWrite, FirstWrite, Interface, Operation, Receive, Send, Syscall
 from simvirt.evidence import Cost
-from simvirt.layers.contract import INTERRUPT, AbstractLayer, Charge, Host, Lowered, charges, in_context
+from simvirt.layers.contract import INTERRUPT, AbstractLayer, Charge, Host, Lowered, Resource, charges, in_context
 
 __all__ = ["ContainerRuntime"]
 
@@ -18,9 +18,10 @@ class ContainerRuntime(AbstractLayer):
     """Runs processes apart from each other on one shared kernel.
 
     A system call passes a filter. A packet passes a virtual pair of interfaces, a bridge and address translation, in the shared kernel's
-    interrupts on the way in and on the sender on the way out; all four are zero where the container uses the host's network. A file is
-    looked up through the layers of the image: file_open_s + further_layers * layer_lookup_s. Where files of the image are shared, the first
-    write to one reads it whole and writes it, whole, into the container's own layer (copy-up).
+    interrupts on the way in and on the sender on the way out; all four are zero where the container uses the host's network. The first
+    packet of a connection costs connect_s + rules * rule_s more and takes an entry of the kernel's table. A file is looked up through
+    the layers of the image: file_open_s + further_layers * layer_lookup_s. Where files of the image are shared, the first write to one
+    reads it whole and writes it, whole, into the container's own layer (copy-up).
     """
 
     kind: ClassVar[str] = "container"
@@ -45,6 +46,14 @@ class ContainerRuntime(AbstractLayer):
     receive_s_per_byte: Cost
     send_s: Cost
     send_s_per_byte: Cost
+    connect_s: Cost
+    """Set-up of one connection: what its first packet costs beyond a later one, without the rules (entry of the table, translation)."""
+    rules: Cost
+    """Rules that a first packet is held against, one after the other."""
+    rule_s: Cost
+    """One rule."""
+    tracked: Cost
+    """Entries of the kernel's table of tracked connections per connection; 0 if connections are not tracked."""
     cpu_weight: Cost
     """Weight of the container's control group among its siblings, 1 being the kernel's default for a group."""
 
@@ -72,6 +81,10 @@ class ContainerRuntime(AbstractLayer):
             case Receive(packets=packets, size_bytes=size):
                 hop = Charge(cause="bridge_rx", amount=packets * self.receive_s + size * self.receive_s_per_byte)
                 return (operation, *in_context(INTERRUPT, *charges(hop)))
+            case Connect(count=count):
+                entry = Charge(cause="connection_tracking", amount=count * self.tracked, resource=Resource.TRACKING)
+                added = Charge(cause="connection_setup", amount=count * (self.connect_s.si + self.rules * self.rule_s.si))
+                return (*in_context(INTERRUPT, *charges(entry, added)), operation)
             case Send(packets=packets, size_bytes=size):
                 hop = Charge(cause="bridge_tx", amount=packets * self.send_s + size * self.send_s_per_byte)
                 return (*charges(hop), operation)

@@ -67,6 +67,12 @@ class Resource(StrEnum):
     """Waits for what the tenant has in a kernel's page cache to be written back."""
     DELAY = "delay"
     """Seconds that pass whatever else happens (propagation, interrupt moderation)."""
+    MODERATION = "moderation"
+    """Frames that a network card may hold back before it interrupts."""
+    TRACKING = "tracking"
+    """Entries of a kernel's table of tracked connections."""
+    TURN = "turn"
+    """Times that the application's thread turns to other requests; no layer charges it."""
 
 
 class Place(Enum):

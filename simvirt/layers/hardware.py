@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Final, final
 
 from simvirt.demand import BlockFlush, BlockRead, BlockReadCached, BlockWrite, DeviceReceive, DeviceSend, Interface, Operation
 from simvirt.evidence import Cost
 from simvirt.layers.contract import AbstractLayer, BlockWork, Charge, Host, Lowered, Resource, charges
 
-__all__ = ["Disk", "Hardware", "Idle", "Nic", "Socket"]
+__all__ = ["NIC_LATENCY", "Disk", "Hardware", "Idle", "Nic", "Socket"]
+
+NIC_LATENCY: Final = "nic_latency"
+"""Cause of what a network card delays a message by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +26,14 @@ class Nic:
     frame_overhead_bytes: Cost
     """Bytes on the wire per frame beyond what the socket sees (headers, preamble, gap)."""
     latency_s: Cost
-    """Per message: from the last bit on the wire to the interrupt, and from the doorbell to the first bit: DMA, bus, moderation."""
+    """Per message: from the last bit on the wire to the interrupt, and from the doorbell to the first bit: DMA, bus."""
+    interrupt_gap_s: Cost
+    """Least time between two interrupts (moderation); 0 if every packet interrupts that finds nobody polling.
+
+    With a gap the card is taken to have one receive queue: packets that one interrupt announces are handled one after the other.
+    """
+    interrupt_frames: Cost
+    """Frames that end the gap early; 0 if none do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +141,8 @@ class Hardware(AbstractLayer):
     def lower(self, operation: Operation, host: Host) -> Lowered:
         match operation:
             case DeviceReceive(messages=messages, size_bytes=size):
-                return charges(self._wire(Resource.NIC_RX, messages, size), self._latency(messages))
+                wire = self._wire(Resource.NIC_RX, messages, size)
+                return charges(wire, self._latency(messages), *self._moderation(wire.amount))
             case DeviceSend(messages=messages, size_bytes=size):
                 return charges(self._latency(messages), self._wire(Resource.NIC_TX, messages, size))
             case BlockRead(count=count, random=random, size_bytes=size):
@@ -159,7 +170,12 @@ class Hardware(AbstractLayer):
         return random * (self.disk.seek_s.si + self.disk.rotation_s.si / 2)
 
     def _latency(self, messages: float) -> Charge:
-        return Charge(cause="nic_latency", amount=messages * self.nic.latency_s, resource=Resource.DELAY)
+        return Charge(cause=NIC_LATENCY, amount=messages * self.nic.latency_s, resource=Resource.DELAY)
+
+    def _moderation(self, frames: float) -> tuple[Charge, ...]:
+        if not self.nic.interrupt_gap_s.si:
+            return ()
+        return (Charge(cause="interrupt_moderation", amount=frames, resource=Resource.MODERATION),)
 
     def _wire(self, direction: Resource, messages: float, size: float) -> Charge:
         """A message is cut into full frames and one that is not full: messages + size / payload of a frame."""

@@ -21,6 +21,7 @@ from simvirt.demand import (
     Flush,
     FreshPage,
     Interface,
+    NicRegister,
     Operation,
     PageFault,
     Receive,
@@ -29,7 +30,7 @@ from simvirt.demand import (
     Wake,
 )
 from simvirt.evidence import Cost
-from simvirt.layers.contract import CALLER, AbstractLayer, Charge, Context, Host, Lowered, Place, charges, in_context
+from simvirt.layers.contract import CALLER, AbstractLayer, Charge, Context, Host, Lowered, Place, When, charges, in_context
 from simvirt.layers.hypervisor import Caching
 from simvirt.layers.virtual_cpu import VirtualCpu
 
@@ -46,7 +47,9 @@ class HostedDevices:
     send_exits: Cost
     """Exits per packet sent that the monitor handles by itself."""
     send_world_switches: Cost
-    """World switches per packet sent (send combining makes them fewer)."""
+    """World switches per packet sent, whoever is awake."""
+    combined_world_switches: Cost
+    """World switches per message sent that are made only if the process sleeps; what is sent while it works rides along (combining)."""
     receive_exits: Cost
     """Exits per packet received that the monitor handles by itself."""
     receive_world_switches: Cost
@@ -100,6 +103,8 @@ class HostedHypervisor(AbstractLayer):
                 return self._send(operation)
             case DeviceReceive():
                 return self._receive(operation)
+            case NicRegister():
+                return ()  # among the exits per packet received
             case BlockRead(count=count, random=random, size_bytes=size):
                 return self._block(DiskRead(count=count, random=random, size_bytes=size), count, size)
             case BlockReadCached(count=count, size_bytes=size):
@@ -144,6 +149,12 @@ class HostedHypervisor(AbstractLayer):
         exit_charge = Charge(cause="device_exit", amount=exits * self.cpu.exit_s)
         return charges(exit_charge, Charge(cause="world_switch", amount=world_switches * self.devices.world_switch_s))
 
+    def _combined(self, messages: float) -> tuple[Charge, ...]:
+        """World switches to a process that sleeps; without a thread of its own nobody else is awake, and each message switches."""
+        when = When.NEXT_ASLEEP if self.io_thread else When.ALWAYS
+        amount = messages * self.devices.combined_world_switches * self.devices.world_switch_s.si
+        return charges(Charge(cause="world_switch", amount=amount, when=when))
+
     def _wake(self, times: float) -> Lowered:
         """The process is woken if it sleeps."""
         return (Wake(count=times),) if self.io_thread else ()
@@ -153,6 +164,7 @@ class HostedHypervisor(AbstractLayer):
         work = Charge(cause="device_emulation", amount=packets * dev.packet_s + size * dev.packet_s_per_byte)
         return (
             *self._switches(packets * dev.send_exits, packets * dev.send_world_switches),
+            *self._combined(messages),
             *in_context(
                 self._process,
                 *self._wake(messages),

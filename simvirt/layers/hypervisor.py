@@ -15,6 +15,7 @@ from simvirt.demand import (
     DeviceSend,
     Interface,
     Interrupt,
+    NicRegister,
     Operation,
     Privileged,
 )
@@ -96,6 +97,8 @@ class NetworkBackend:
     host_receive_s_per_byte: Cost
     send_exits: Cost
     """Exits per packet sent, whoever listens (emulated registers)."""
+    interrupt_exits: Cost
+    """Exits by which a guest's driver takes an interrupt of the virtual card (emulated registers), beside those of any interrupt."""
     kick_exits: Cost
     """Exits to wake a sleeping backend (doorbell)."""
     backend_wake_s: Cost
@@ -182,6 +185,8 @@ class Hypervisor(AbstractLayer):
                 return self._send(operation)
             case DeviceReceive():
                 return self._receive(operation)
+            case NicRegister(count=count):
+                return self.cpu.exits("device_exit", count * self.network.interrupt_exits)
             case BlockRead() | BlockReadCached() | BlockWrite() | BlockFlush() if self.block_service is BlockService.PASSTHROUGH:
                 return (operation,)
             case BlockRead(count=count, size_bytes=size) | BlockReadCached(count=count, size_bytes=size):

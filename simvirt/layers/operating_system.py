@@ -12,6 +12,7 @@ from simvirt.demand import (
     BlockReadCached,
     BlockWrite,
     Compute,
+    Connect,
     ContextSwitch,
     DeviceReceive,
     DeviceSend,
@@ -26,6 +27,7 @@ from simvirt.demand import (
     Interface,
     Interrupt,
     KernelEntry,
+    NicRegister,
     Operation,
     PageFault,
     PageTableUpdate,
@@ -94,6 +96,12 @@ class NetworkStack:
     send_s: Cost
     """One packet down to the driver."""
     send_s_per_byte: Cost
+    connect_s: Cost
+    """One connection: three packets of the handshake, accepting it, and its end."""
+    tracked_connections: Cost
+    """Entries of the table of tracked connections, which all network namespaces of the kernel share; 0 if it is without bound."""
+    tracking_timeout_s: Cost
+    """How long an entry stays after its connection was opened and closed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +176,8 @@ class OperatingSystem(AbstractLayer):
                 return (*charges(lookup), *self.lower(Syscall(count=2 * count), host))
             case Receive():
                 return self._receive(operation)
+            case Connect(count=count):
+                return in_context(INTERRUPT, *charges(Charge(cause="connect", amount=count * self.network.connect_s)))
             case Wake(count=count):
                 return charges(Charge(cause="wake_up", amount=count * self.processes.wake_s, when=When.ASLEEP))
             case Send(messages=messages, packets=packets, size_bytes=size):
@@ -204,7 +214,13 @@ class OperatingSystem(AbstractLayer):
         stack = Charge(cause="net_rx", amount=packets * self.network.receive_s + size * self.network.receive_s_per_byte)
         return (
             DeviceReceive(messages=messages, packets=packets, size_bytes=size),
-            *in_context(INTERRUPT, *charges(taken), Placed(Interrupt(count=messages), when=When.ASLEEP), *charges(stack)),
+            *in_context(
+                INTERRUPT,
+                *charges(taken),
+                Placed(Interrupt(count=messages), when=When.ASLEEP),
+                Placed(NicRegister(count=messages), when=When.ASLEEP),
+                *charges(stack),
+            ),
         )
 
     def _block(

@@ -8,6 +8,7 @@ from itertools import compress, groupby
 
 from simvirt.demand import Demand
 from simvirt.layers.contract import BlockWork, Charge, Context, Place, Resource, When
+from simvirt.layers.hardware import NIC_LATENCY
 from simvirt.layers.stack import FoldedCharge, Processors, Stack
 
 __all__ = ["Amounts", "Part", "Path", "Step", "plan_path"]
@@ -83,6 +84,20 @@ class Path:
         """The part of `cpu_s` that the application's own thread spends."""
         mine = (s for s in self.steps if s.resource is Resource.CPU and s.context.place is Place.CALLER)
         return sum(s.fixed.total + factor * s.random.total for s in mine)
+
+    def off_the_wire(self) -> Path:
+        """The same way between two who live on one host: what the physical card does is left out.
+
+        Messages come from, and go to, the host's bridge; the host's kernel handles them as before (a soft interrupt in place of the
+        card's). What the other one spends is not on this path.
+        """
+        return Path(tuple(step for step in self.steps if not _of_the_card(step)))
+
+
+def _of_the_card(step: Step) -> bool:
+    if step.resource is Resource.DELAY:
+        return any(part.cause == NIC_LATENCY for part in step.fixed.parts)
+    return step.resource in (Resource.NIC_RX, Resource.NIC_TX, Resource.MODERATION)
 
 
 def plan_path(stack: Stack, demand: Demand) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
-from simvirt.demand import Compute, Demand, Interface, Operation
+from simvirt.demand import Compute, Demand, Interface, Operation, Yield
 from simvirt.errors import StackError
 from simvirt.layers.contract import CALLER, AbstractLayer, Charge, Context, Host, Item, Place, Placed, Resource, When
 from simvirt.layers.hardware import Hardware
@@ -117,6 +117,9 @@ class Stack:
                 own = Charge(cause="compute", amount=work.cpu_s, layer=APPLICATION)
                 folded.append(FoldedCharge(own, random=True))
                 folded += (FoldedCharge(c, random=True) for c in self._lower(work, top, CALLER, When.ALWAYS))
+            elif isinstance(operation, Yield):
+                turn = Charge(cause="yield", amount=operation.count, resource=Resource.TURN, layer=APPLICATION)
+                folded.append(FoldedCharge(turn, random=False))
             else:
                 folded += (FoldedCharge(c, random=False) for c in self._lower(operation, top, CALLER, When.ALWAYS))
         return tuple(folded)

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol, final
+from typing import Any, Final, Protocol, final
 
 from simvirt.engine import Engine
+from simvirt.resources.connections import ConnectionTable
 from simvirt.resources.cpu.contract import AbstractGroup, AbstractThread
 from simvirt.resources.cpu.idle import IdleLadder
 from simvirt.resources.delay import Delay
+from simvirt.resources.moderation import Moderation
 from simvirt.resources.threads import AWAKE, ThreadPool
 
 __all__ = [
+    "TABLE_FULL",
     "AbstractStage",
     "Acquire",
     "CallerBurst",
@@ -24,13 +27,19 @@ __all__ = [
     "Device",
     "DeviceThenDelay",
     "End",
+    "Failed",
     "LastDevice",
+    "Moderate",
     "PoolBurst",
     "Release",
     "Request",
     "Reserve",
     "Submit",
+    "Track",
 ]
+
+TABLE_FULL: Final = "connection table full"
+"""Why a request fails whose connection finds no room in its kernel's table."""
 
 
 @final
@@ -350,6 +359,58 @@ class LastDevice(AbstractStage):
     def enter(self, request: Request) -> None:
         request.times.append(self._reserve())
         self.next.enter(request)
+
+
+@final
+class Moderate(AbstractStage):
+    """The card's interrupt, held back by its moderation.
+
+    The driver is taken to poll if none of the handlers that would take the interrupt is idle; without handlers nobody does.
+    """
+
+    __slots__ = ("_card", "_engine", "_frames", "_handlers", "_pass")
+
+    def __init__(self, engine: Engine, card: Moderation, frames: float, handlers: ThreadPool | None) -> None:
+        self._engine = engine
+        self._card = card
+        self._frames = frames
+        self._handlers = handlers
+        self._pass = self._passed
+
+    def enter(self, request: Request) -> None:
+        handlers = self._handlers
+        polled = handlers is not None and not handlers.sleeping and handlers.made >= handlers.size
+        self._card.pass_on(self._frames, polled, self._pass, request)
+
+    def _passed(self, request: Request) -> None:
+        request.times.append(self._engine._now)
+        self.next.enter(request)
+
+
+Failed = Callable[[Request, str], None]
+"""Told of a request that ends without an answer, and why."""
+
+
+@final
+class Track(AbstractStage):
+    """An entry in the kernel's table of connections: `count` of them per request, on the average; without room the request fails."""
+
+    __slots__ = ("_count", "_failed", "_owed", "table")
+
+    def __init__(self, table: ConnectionTable, count: float, failed: Failed) -> None:
+        self.table = table
+        self._count = count
+        self._failed = failed
+        self._owed = 0.0
+
+    def enter(self, request: Request) -> None:
+        self._owed += self._count
+        due = int(self._owed)
+        self._owed -= due
+        if due and not self.table.open(due):
+            self._failed(request, TABLE_FULL)
+        else:
+            self.next.enter(request)
 
 
 @final

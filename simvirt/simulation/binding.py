@@ -15,6 +15,7 @@ from simvirt.resources.block_stages import Dirty, HeldBurst, Limited, QueuedDevi
 from simvirt.resources.cpu.contract import AbstractScheduler
 from simvirt.resources.cpu.idle import IdleLadder
 from simvirt.resources.delay import Delay
+from simvirt.resources.moderation import Moderation
 from simvirt.resources.nic import Link, Nic
 from simvirt.resources.shared_disk import SharedDisk
 from simvirt.resources.stages import (
@@ -25,12 +26,15 @@ from simvirt.resources.stages import (
     Device,
     DeviceThenDelay,
     End,
+    Failed,
     LastDevice,
+    Moderate,
     PoolBurst,
     Release,
     Request,
     Reserve,
     Submit,
+    Track,
 )
 from simvirt.resources.threads import ThreadPool
 from simvirt.simulation.instances import Branch, InstanceTree
@@ -47,6 +51,8 @@ class Host:
     engine: Engine
     scheduler: AbstractScheduler
     nic: Nic
+    moderation: Moderation
+    """Of the card's interrupts."""
     disk: DiskOfHost
     disk_bus: DiskOfHost
     ladder: IdleLadder
@@ -82,6 +88,7 @@ def bind(
     branch: Branch,
     workers: ThreadPool,
     finished: Callable[[Request], None],
+    failed: Failed,
     *,
     storage: TenantStorage,
     awaited: bool,
@@ -93,20 +100,28 @@ def bind(
     The request waits for a worker before its first step on the caller and keeps it until the last one; steps before and after (packets on
     their way in and out) occupy nobody of the application. If it does not hold its thread (asynchronous input and output), any worker does
     each of these steps. Unless the end is `awaited`, `finished` may be called before the last time that the request has collected, as soon
-    as that is known. At the stage `paging`, if there is one, it waits for memory, with its worker.
+    as that is known. At the stage `paging`, if there is one, it waits for memory, with its worker. A request that ends without an answer is
+    `failed` instead.
     """
     binder = _Binder(host, tree, branch, workers, storage, paging)
     steps = path.steps
-    mine = [i for i, step in enumerate(steps) if _is_callers(step)]
-    only = (len(mine) == 1 or not holds_thread) and paging is None
+    turns = _turns(steps)
+    apart = not holds_thread and paging is None
     i = 0
     while i < len(steps):
         step, following = steps[i], steps[i + 1] if i + 1 < len(steps) else None
-        if i in mine:
-            if only:
+        if i in turns:
+            first, last = turns[i]
+            if apart or (first and last and paging is None):
                 binder.burst(step, following, workers, (APPLICATION, "wait for thread"))
             else:
-                binder.callers(step, following, first=i == mine[0], last=i == mine[-1])
+                binder.callers(step, following, first=first, last=last)
+        elif step.resource is Resource.TURN:
+            pass  # the worker is free between the steps on both sides
+        elif step.resource is Resource.TRACKING:
+            binder.track(step, failed)
+        elif step.resource is Resource.MODERATION:
+            binder.moderate(step, following)
         elif step.resource is Resource.CPU and step.context.held:
             binder.holders(steps, i)
         elif step.resource is Resource.CPU:
@@ -129,6 +144,22 @@ def bind(
             binder.device(step)
         i += 1
     return binder.bound(finished)
+
+
+def _never(_: Request, reason: str) -> None:
+    """Write-back opens no connections that could be refused."""
+    raise AssertionError(reason)
+
+
+def _turns(steps: tuple[Step, ...]) -> dict[int, tuple[bool, bool]]:
+    """Each step on the caller, and whether it is the first and the last one before the caller turns to others."""
+    turns: list[list[int]] = [[]]
+    for i, step in enumerate(steps):
+        if step.resource is Resource.TURN:
+            turns.append([])
+        elif _is_callers(step):
+            turns[-1].append(i)
+    return {i: (i == turn[0], i == turn[-1]) for turn in turns for i in turn}
 
 
 def _is_callers(step: Step) -> bool:
@@ -184,7 +215,7 @@ class _Binder:
         if first:
             self._stages.append(Acquire(self._host.engine, self._workers))
             self._wait(APPLICATION, "wait for thread")
-            if self._paging is not None:
+            if self._paging is not None and self._paging not in self._stages:
                 self._stages.append(self._paging)
                 self._wait(self._scheduling_layer(step), "wait for memory")
         work = self._cpu_work(step, following)
@@ -231,7 +262,7 @@ class _Binder:
     ) -> tuple[AbstractStage, tuple[CpuWork, ...]]:
         """Make the way of the write-back."""
         bound = bind(
-            path, self._host, self._tree, branch, flusher, finished, storage=self._storage, awaited=True, holds_thread=False
+            path, self._host, self._tree, branch, flusher, finished, _never, storage=self._storage, awaited=True, holds_thread=False
         )
         return bound.first, bound.work
 
@@ -277,7 +308,7 @@ class _Binder:
             fixed_s=step.fixed.total,
             random_s=step.random.total,
             asleep_s=step.asleep.total,
-            virtual=tuple((self._branch.virtual_processors(p.level, p.service_vm), amounts.total) for p, amounts in step.idle),
+            virtual=tuple((self._branch.found_halted(p, step.context), amounts.total) for p, amounts in step.idle),
             polled_s=tuple(amounts.total for amounts in step.polled) if self._polls(step) else (),
             notify=None if notified is None else (notified, step.notify.total),
             cores=self._host.scheduler,
@@ -290,6 +321,16 @@ class _Binder:
 
     def _executor(self, step: Step) -> ThreadPool:
         return self._workers if step.context.place is Place.CALLER else self._tree.executor(self._branch, step.context)
+
+    def track(self, step: Step, failed: Failed) -> None:
+        """Append the making of an entry in a table of connections."""
+        self._stages.append(Track(self._tree.connections(self._branch, step.context), step.fixed.total, failed))
+
+    def moderate(self, step: Step, following: Step | None) -> None:
+        """Append the wait for the card's interrupt."""
+        handlers = self._executor(following) if following is not None and following.resource is Resource.CPU else None
+        self._stages.append(Moderate(self._host.engine, self._host.moderation, step.fixed.total, handlers))
+        self._wait(self._hardware, "wait for interrupt")
 
     def device(self, step: Step) -> None:
         """Append a stay at a device."""

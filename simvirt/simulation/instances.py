@@ -12,14 +12,18 @@ from typing import Final
 
 from simvirt.engine import Engine
 from simvirt.layers.contract import AbstractLayer, Context, Place
+from simvirt.layers.hardware import Hardware
 from simvirt.layers.hypervisor import Hypervisor, WeightScope
 from simvirt.layers.operating_system import OperatingSystem
-from simvirt.layers.stack import Stack
+from simvirt.layers.stack import Processors, Stack
+from simvirt.resources.connections import ConnectionTable
 from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler, Share
 from simvirt.resources.threads import ThreadPool
 
 __all__ = ["Branch", "Instance", "InstanceTree", "TenantShare"]
 
+INTERRUPTS: Final = "interrupts"
+"""Name of a kernel's pool of interrupt handlers."""
 INTERRUPT_WEIGHT: Final = 1000.0
 """Interrupts come before threads: a weight against which theirs does not count, where sharing goes by weights alone."""
 
@@ -41,7 +45,7 @@ class TenantShare:
 class Instance:
     """A running copy of a layer."""
 
-    __slots__ = ("children", "group", "layer", "name", "parent", "pools")
+    __slots__ = ("children", "connections", "core", "group", "layer", "name", "parent", "pools")
 
     def __init__(self, layer: AbstractLayer, name: str, parent: Instance | None, group: AbstractGroup) -> None:
         self.layer = layer
@@ -52,6 +56,10 @@ class Instance:
         self.children: list[Instance] = []
         self.pools: dict[str, ThreadPool] = {}
         """Its interrupts, and the threads that work for it, by name."""
+        self.connections: ConnectionTable | None = None
+        """Its table of tracked connections, if any are tracked."""
+        self.core: AbstractGroup | None = None
+        """The processor that its only receive queue interrupts, if an application is known to run there too."""
         if parent is not None:
             parent.children.append(self)
 
@@ -75,12 +83,23 @@ class Branch:
         """The group of the virtual processors that the layer at `level` makes for this tenant, or for a service VM."""
         return self.instances[level].pools[service_vm].group if service_vm else self.instances[level + 1].group
 
+    def found_halted(self, processors: Processors, context: Context) -> AbstractGroup:
+        """The group of those virtual processors that work in a context may find halted."""
+        core = self.instances[self.stack.scheduled_by(context)].core
+        lowest_kernel = self.stack.kernel_level(len(self.stack.layers) - 1)
+        near = context.place in (Place.CALLER, Place.INTERRUPT) and self.stack.scheduled_by(context) == lowest_kernel
+        if core is not None and near and processors == self.stack.processors(context)[-1]:
+            return core
+        return self.virtual_processors(processors.level, processors.service_vm)
+
 
 class InstanceTree:
     """Builds instances when they are first needed: shared layers once, the others per virtual machine or per tenant."""
 
-    def __init__(self, engine: Engine, scheduler: AbstractScheduler, stack: Stack, shared_level: int) -> None:
+    def __init__(self, engine: Engine, scheduler: AbstractScheduler, stack: Stack, shared_level: int, *, places: bool = False) -> None:
+        """`places`: whether the scheduler itself decides on which processor a thread runs (fluid sharing does not)."""
         self._engine = engine
+        self._places = places
         self._stack = stack
         self._shared_level = shared_level
         self._known: dict[tuple[int, str], Instance] = {}
@@ -105,7 +124,31 @@ class InstanceTree:
         if top.layer.isolates_group:
             return ThreadPool(self._engine, top.group, tenant, threads)
         own = ORDINARY if branch.given else share.own
-        return ThreadPool(self._engine, top.group.group(tenant, own), tenant, threads)
+        where = self._core(branch) if threads == 1 and branch.given and not self._places else top.group
+        return ThreadPool(self._engine, where.group(tenant, own), tenant, threads)
+
+    def _core(self, branch: Branch) -> AbstractGroup:
+        """Where the only thread of a virtual machine's application runs.
+
+        With one receive queue, all interrupts of the machine's card come to one processor. A kernel runs the thread that an interrupt wakes
+        there, as that processor is awake and otherwise idle; so the thread stays there, and later interrupts take their time from it.
+        """
+        kernel = branch.instances[branch.stack.kernel_level(len(branch.stack.layers) - 1)]
+        if _queues(kernel) > 1 or kernel.group.share.processors <= 1:
+            return kernel.group
+        kernel.core = kernel.group.group("processor of interrupts", Share(processors=1))
+        self._make_interrupts(kernel, kernel.core)
+        return kernel.core
+
+    def connections(self, branch: Branch, context: Context) -> ConnectionTable:
+        """The table of tracked connections of the kernel in whose interrupts a context is."""
+        kernel = branch.instances[context.level]
+        if kernel.connections is None:
+            layer = kernel.layer
+            assert isinstance(layer, OperatingSystem)
+            net = layer.network
+            kernel.connections = ConnectionTable(self._engine, net.tracked_connections.si, net.tracking_timeout_s.si)
+        return kernel.connections
 
     def executor(self, branch: Branch, context: Context) -> ThreadPool:
         """The threads that do the work of a context (other than the caller's) for this tenant."""
@@ -142,15 +185,13 @@ class InstanceTree:
         return below.group
 
     def _interrupts(self, kernel: Instance) -> ThreadPool:
-        name = "interrupts"
-        if name not in kernel.pools:
-            layer = kernel.layer
-            assert isinstance(layer, Hypervisor | OperatingSystem)
-            processors = kernel.group.share.processors
-            queues = max(1.0, min(layer.network.receive_queues.si, processors))
-            group = kernel.group.group(f"interrupts of {kernel.name}", Share(weight=INTERRUPT_WEIGHT, interrupt=True))
-            kernel.pools[name] = ThreadPool(self._engine, group, name, queues)
-        return kernel.pools[name]
+        if INTERRUPTS not in kernel.pools:
+            self._make_interrupts(kernel, kernel.group)
+        return kernel.pools[INTERRUPTS]
+
+    def _make_interrupts(self, kernel: Instance, where: AbstractGroup) -> None:
+        group = where.group(f"interrupts of {kernel.name}", Share(weight=INTERRUPT_WEIGHT, interrupt=True))
+        kernel.pools[INTERRUPTS] = ThreadPool(self._engine, group, INTERRUPTS, _queues(kernel))
 
     def _service_vm(self, owner: Instance, name: str) -> ThreadPool:
         if name not in owner.pools:
@@ -166,3 +207,12 @@ class InstanceTree:
         group = kernel.group(f"{name} of {owner.name}", Share())
         owner.pools[name] = ThreadPool(self._engine, group, name, 1)
         return owner.pools[name]
+
+
+def _queues(kernel: Instance) -> float:
+    """Interrupts of its network card that a kernel can handle at the same time: one if the card holds packets back."""
+    layer, below = kernel.layer, kernel.parent
+    if below is not None and isinstance(below.layer, Hardware) and below.layer.nic.interrupt_gap_s.si:
+        return 1.0
+    assert isinstance(layer, Hypervisor | OperatingSystem)
+    return max(1.0, min(layer.network.receive_queues.si, kernel.group.share.processors))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import nan
 from typing import ClassVar
 
@@ -75,8 +75,8 @@ class TenantOutcome:
     cpu_s: float
     """Core-seconds charged for its requests, wherever they were served."""
     classes: tuple[ClassTimes, ...]
-    failed: tuple[tuple[str, int], ...] = ()
-    """Requests that will never end, by reason. arrived = completed + failed + what requests in flight have grown by."""
+    failed: Mapping[str, int] = field(default_factory=dict)
+    """Requests that ended without an answer, by reason. arrived = completed + failed + what requests in flight have grown by."""
     overloaded: bool = False
     """Whether all replications together show that more is offered than carried, where this one alone need not."""
 
@@ -110,10 +110,10 @@ class TenantOutcome:
         yield "offered_load_per_s", self.arrived / self.window_s
         yield "completed", float(self.completed)
         yield "in_flight", self.in_flight_mean
+        if self.failed:
+            yield "requests_failed", float(sum(self.failed.values()))
         yield "saturated", float(self.saturated)
         yield "cpu_s_per_request", self.cpu_s / self.completed if self.completed and trusted else nan
-        if self.failed:
-            yield "requests_failed", float(sum(count for _, count in self.failed))
 
 
 def show_overload(replications: Sequence[TenantOutcome]) -> bool:

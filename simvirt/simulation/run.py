@@ -14,7 +14,9 @@ from simvirt.randomness import Streams, uniforms
 from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler
 from simvirt.resources.cpu.idle import IdleLadder
 from simvirt.resources.cpu.scheduling import make_scheduler
+from simvirt.resources.moderation import Moderation
 from simvirt.resources.nic import Nic
+from simvirt.resources.stages import Failed
 from simvirt.scenario import Scenario, Tenants, check_scenario, host_stack, memory_plans
 from simvirt.simulation.binding import BoundPath, Host, bind
 from simvirt.simulation.contention import share_memory
@@ -56,7 +58,8 @@ class Simulation:
         self.host = _host(self.engine, self._stack.hardware, scheduler, disks, contends=self._contention is not None)
         self._kernels = Kernels(self.engine, self._stack.hardware)
         shared_level = 1 + platform.layers.index(platform.shared)
-        self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, shared_level)
+        places = next(iter(by_kernel.values())).rules is not None
+        self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, shared_level, places=places)
         self._processes: dict[AbstractGroup, str] = {}
         """Groups of the tenants' own processes."""
         self._free_core = 0
@@ -132,9 +135,10 @@ class Simulation:
             self._contention.owned(workers.group, group, workload)
         storage = TenantStorage(self.engine, name, group, self.host.disk, self.host.disk_bus, self._kernels)
 
-        def bind_class(request_class: RequestClass, finished: Finished, *, awaited: bool) -> BoundPath:
-            path, holds = plan_path(stack, with_growth(request_class.demand, workload.footprint)), request_class.waits_for_disk
-            paging = None if self.memory is None else self.memory.paging(name)
+        def bind_class(request_class: RequestClass, finished: Finished, failed: Failed, *, awaited: bool) -> BoundPath:
+            path = plan_path(stack, with_growth(request_class.demand, workload.footprint))
+            if group.peer == "host":
+                path = path.off_the_wire()
             return bind(
                 path,
                 self.host,
@@ -142,10 +146,11 @@ class Simulation:
                 branch,
                 workers,
                 finished,
+                failed,
                 storage=storage,
                 awaited=awaited,
-                holds_thread=holds,
-                paging=paging,
+                holds_thread=request_class.waits_for_disk,
+                paging=None if self.memory is None else self.memory.paging(name),
             )
 
         if self.memory is not None:
@@ -158,6 +163,7 @@ class Simulation:
     def _restart(self) -> None:
         self.host.scheduler.restart()
         self.host.nic.restart()
+        self.host.moderation.restart()
         self.host.disk.restart()
         self.host.disk_bus.restart()
         for tenant in self.tenants:
@@ -199,6 +205,7 @@ def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler, disks
         engine=engine,
         scheduler=scheduler,
         nic=Nic(engine, machine.nic.bandwidth_bytes_per_s.si, machine.nic.packet_rate_per_s.si),
+        moderation=Moderation(engine, machine.nic.interrupt_gap_s.si, machine.nic.interrupt_frames.si),
         disk=disks[0],
         disk_bus=disks[1],
         ladder=IdleLadder(states),

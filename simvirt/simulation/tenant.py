@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -13,7 +14,7 @@ import numpy as np
 from simvirt.engine import Engine
 from simvirt.metrics.histogram import LatencyHistogram
 from simvirt.randomness import BLOCK, Streams, blocks
-from simvirt.resources.stages import CpuWork, Request
+from simvirt.resources.stages import CpuWork, Failed, Request
 from simvirt.resources.threads import ThreadPool
 from simvirt.scenario import Tenants
 from simvirt.simulation.binding import BoundPath
@@ -31,7 +32,7 @@ Finished = Callable[[Request], None]
 class BindClass(Protocol):
     """Makes the stages of one class of requests, which end by calling `finished`: not before the end if that is awaited."""
 
-    def __call__(self, request_class: RequestClass, finished: Finished, /, *, awaited: bool) -> BoundPath: ...
+    def __call__(self, request_class: RequestClass, finished: Finished, failed: Failed, /, *, awaited: bool) -> BoundPath: ...
 
 
 class _ClassRun:
@@ -41,7 +42,8 @@ class _ClassRun:
 
     def __init__(self, tenant: Tenant, request_class: RequestClass, bind: BindClass) -> None:
         self._tenant = tenant
-        self.path = bind(request_class, self._awaited if tenant.is_closed else self._finished, awaited=tenant.is_closed)
+        finished = self._awaited if tenant.is_closed else self._finished
+        self.path = bind(request_class, finished, tenant.request_failed, awaited=tenant.is_closed)
         self.enter = self.path.first.enter
         self.ledger = Ledger(request_class.name, self.path.intervals)
 
@@ -81,20 +83,20 @@ class Tenant:
         self._background = background
         """Work that is done for it while no request of its waits; more of it may appear."""
         self._workers = workers
-        self._failed: dict[str, int] = {}
-        """Requests that will never end, by reason."""
         self.is_closed = isinstance(group.load, ClosedLoop)
         self._group = group
         self._engine = engine
         self._histogram = LatencyHistogram()
         self._arrived = self._completed = 0
+        self._failed: Counter[str] = Counter()
+        """Requests that ended without an answer, by reason."""
         self._ended_s = self._started_s = 0.0
         """Of all requests ever: the sum of response times of those that have ended, and of the starts of the others."""
         self._classes = tuple(_ClassRun(self, request_class, bind) for request_class in workload.requests)
         self._entries = _entries(self._classes, workload, streams, name)
         self._factors = workload.factor.draw(streams.stream(f"{name}/factors"))
         self._source = _source(group, engine, streams, name, self._start)
-        self._begin = _Totals(now=engine.now, arrived=0, completed=0, failed={}, in_flight_s=0.0)
+        self._begin = _Totals(now=engine.now, arrived=0, completed=0, failed=Counter(), in_flight_s=0.0)
 
     def _start(self, intended: float) -> None:
         self._arrived += 1
@@ -117,7 +119,7 @@ class Tenant:
             one.path.cut()
         self._workers.close()
         leaving = [start for one in self._classes for start in one.ledger.held_starts()]
-        lost = self._arrived - self._completed - len(leaving)
+        lost = self._arrived - self._completed - self._failed.total() - len(leaving)
         starts_s = self._started_s - sum(leaving)
         self._ended_s += lost * self._engine.now - starts_s
         self._started_s -= starts_s
@@ -133,7 +135,16 @@ class Tenant:
 
     def _fail(self, reason: str, count: int) -> None:
         if count:
-            self._failed[reason] = self._failed.get(reason, 0) + count
+            self._failed[reason] += count
+
+    def request_failed(self, request: Request, reason: str) -> None:
+        """A request ends without an answer; a client that waits for it gives it up at once."""
+        now, started = self._engine.now, request.times[0]
+        self._failed[reason] += 1
+        self._ended_s += now - started
+        self._started_s -= started
+        if self.is_closed:
+            self.answered()
 
     def answered(self) -> None:
         """A client has its answer."""
@@ -167,11 +178,10 @@ class Tenant:
         for one in self._classes:
             self.fold(one.ledger)
         now = self._engine.now
-        underway = self._arrived - self._completed - sum(self._failed.values())
-        in_flight_s = self._ended_s + underway * now - self._started_s
-        return _Totals(
-            now=now, arrived=self._arrived, completed=self._completed, failed=dict(self._failed), in_flight_s=in_flight_s
-        )
+        in_flight = self._arrived - self._completed - self._failed.total()
+        in_flight_s = self._ended_s + in_flight * now - self._started_s
+        failed = self._failed.copy()
+        return _Totals(now=now, arrived=self._arrived, completed=self._completed, failed=failed, in_flight_s=in_flight_s)
 
     def outcome(self) -> TenantOutcome:
         begin, end = self._begin, self._totals()
@@ -182,7 +192,6 @@ class Tenant:
             window_s=window_s,
             arrived=end.arrived - begin.arrived,
             completed=end.completed - begin.completed,
-            failed=tuple((reason, n - begin.failed.get(reason, 0)) for reason, n in end.failed.items() if n > begin.failed.get(reason, 0)),
             in_flight_before=begin.in_flight,
             in_flight_after=end.in_flight,
             in_flight_mean=(end.in_flight_s - begin.in_flight_s) / window_s if window_s else nan,
@@ -190,6 +199,7 @@ class Tenant:
             histogram=self._histogram,
             cpu_s=self.cpu_s(),
             classes=tuple(one.ledger.times() for one in self._classes),
+            failed=dict(sorted((end.failed - begin.failed).items())),
         )
 
 
@@ -200,13 +210,13 @@ class _Totals:
     now: float
     arrived: int
     completed: int
-    failed: dict[str, int]
+    failed: Counter[str]
     in_flight_s: float
     """Integral over time of the number of requests in flight."""
 
     @property
     def in_flight(self) -> int:
-        return self.arrived - self.completed - sum(self.failed.values())
+        return self.arrived - self.completed - self.failed.total()
 
 
 def _entries(classes: tuple[_ClassRun, ...], workload: Workload, streams: Streams, name: str) -> Iterator[_ClassRun]:
@@ -223,5 +233,5 @@ def _source(group: Tenants, engine: Engine, streams: Streams, name: str, start: 
     load = group.load
     if isinstance(load, ClosedLoop):
         thinks = load.thinks(streams.stream(f"{name}/thinks"))
-        return ClosedSource(engine, load.clients, thinks, start, load.stagger_s)
+        return ClosedSource(engine, load.clients, thinks, start, load.stagger_s, load.client)
     return OpenSource(engine, load.gaps(streams.stream(f"{name}/arrivals")), start)

@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from simvirt.quantities import PerSecond, PositivePerSecond, PositiveSeconds, Seconds
 from simvirt.randomness import BLOCK, blocks
+from simvirt.workloads.client_program import ClientProgram
 from simvirt.workloads.distributions import Distribution
 
 __all__ = ["AbstractOpenLoop", "Arrivals", "ClosedLoop", "Deterministic", "Mmpp", "OpenLoop", "Poisson", "Renewal", "Trace"]
@@ -243,6 +244,8 @@ class ClosedLoop(BaseModel):
     think: Distribution
     """Time between an answer and the next request, in seconds."""
     stagger_s: Seconds = 0.0
+    client: ClientProgram | None = None
+    """The one program whose connections the clients are; none where each client is a machine of its own."""
 
     def thinks(self, rng: np.random.Generator, block: int = BLOCK) -> Iterator[float]:
         """Endless think times in seconds, for all clients."""

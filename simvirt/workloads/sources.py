@@ -7,6 +7,7 @@ from heapq import heapify, heappop, heappush
 from typing import final
 
 from simvirt.engine import Engine
+from simvirt.workloads.client_program import ClientProgram, ClientThread
 
 __all__ = ["ClosedSource", "OpenSource", "Start"]
 
@@ -52,12 +53,21 @@ class ClosedSource:
 
     clients = thinking + waiting for a request, at every instant. Clients are exchangeable: `completed` sends any one of them back to
     thinking, for the next of the endless `thinks`. With a think time of zero the next request begins at once.
-    Client i of n begins its first think i / n * `stagger_s` after creation.
+    Client i of n begins its first think i / n * `stagger_s` after creation. With a `program`, all clients are connections of one
+    program: from an answer to the next think, its one thread reads the answer and writes the next request.
     """
 
-    __slots__ = ("_engine", "_releasing", "_start", "_thinking", "_thinks", "_wakeup", "clients")
+    __slots__ = ("_engine", "_releasing", "_start", "_thinking", "_thinks", "_wakeup", "clients", "thread")
 
-    def __init__(self, engine: Engine, clients: int, thinks: Iterator[float], start: Start, stagger_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        clients: int,
+        thinks: Iterator[float],
+        start: Start,
+        stagger_s: float = 0.0,
+        program: ClientProgram | None = None,
+    ) -> None:
         if clients < 1 or stagger_s < 0:
             raise ValueError(f"{clients} clients, staggered by {stagger_s} s: at least 1 client and 0 s")
         self._engine = engine
@@ -69,6 +79,7 @@ class ClosedSource:
         """A heap of the times at which thinking clients ask again."""
         heapify(self._thinking)
         self._releasing = False
+        self.thread = None if program is None else ClientThread(engine, program, self._think)
         self._wakeup = engine.wakeup(self._release)
         self._wakeup.at(self._thinking[0])
 
@@ -87,6 +98,14 @@ class ClosedSource:
         thinking = self._thinking
         if len(thinking) == self.clients:
             raise RuntimeError(f"a request completed, but none of the {self.clients} clients waits for one")
+        if self.thread is None:
+            self._think()
+        else:
+            self.thread.answer()
+
+    def _think(self) -> None:
+        """One client begins to think."""
+        thinking = self._thinking
         now = self._engine._now
         due = now + next(self._thinks)
         heappush(thinking, due)
