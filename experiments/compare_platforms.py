@@ -50,8 +50,8 @@ REPLICATIONS = 5
 
 def points(catalog: Catalog, seed: int, quick: bool) -> list[Point]:
     """Three designs: the sweep of loads; every workload at half of bare metal's capacity; users of the host beside the tenant."""
-    platforms = _one_per_family(catalog) if quick else catalog.names("platforms")
-    workloads = (WORKLOAD, "key-value-store") if quick else catalog.names("workloads")
+    platforms = _one_per_family(catalog) if quick else _platforms(catalog)
+    workloads = (WORKLOAD, "key-value-store") if quick else [w for w in catalog.names("workloads") if not catalog.workload(w).aggressor]
     families = {name: catalog.platform(name).family for name in platforms}
     hosted = [name for name in platforms if families[name] in ("native", "type2")]
     capacity = {name: capacity_per_s(catalog.stack(BASELINE, MACHINE), catalog.workload(name)) for name in (*workloads, WORKLOAD)}
@@ -70,8 +70,12 @@ def points(catalog: Catalog, seed: int, quick: bool) -> list[Point]:
     return sweep + kinds + [point("host", p, WORKLOAD, MODERATE, host_load=level) for p in hosted for level in HOST_LOADS]
 
 
+def _platforms(catalog: Catalog) -> list[str]:
+    return [name for name in catalog.names("platforms") if not catalog.platform(name).variant_of]
+
+
 def _one_per_family(catalog: Catalog) -> list[str]:
-    first = {catalog.platform(name).family: name for name in reversed(catalog.names("platforms"))}
+    first = {catalog.platform(name).family: name for name in reversed(_platforms(catalog))}
     return sorted({*first.values(), BASELINE})
 
 

@@ -59,6 +59,8 @@ class Platform:
     """The highest layer of which all tenants have one instance together."""
     machine: str
     """The hardware that it is shown on unless another is asked for."""
+    variant_of: str = ""
+    """The platform of which it differs in one choice (a device, a driver's option), if it does: surveys leave it out."""
 
 
 FAMILIES: Final = ("native", "type1", "type2", "container", "container_in_vm", "microvm", "sandbox", "nested")
@@ -198,9 +200,10 @@ _PLATFORM_KEYS: Final = {f.name for f in fields(Platform)} - {"name"}
 def build_platform(name: str, table: dict[str, Any]) -> Platform:
     path = f"platforms/{name}"
     problems = [f"{path}.{key}: missing" for key in sorted(_PLATFORM_KEYS - table.keys())]
-    problems += [f"{path}.{key}: not a part of a platform; {nearest(key, _PLATFORM_KEYS)}" for key in sorted(table.keys() - _PLATFORM_KEYS)]
+    known = _PLATFORM_KEYS | {"variant_of"}
+    problems += [f"{path}.{key}: not a part of a platform; {nearest(key, known)}" for key in sorted(table.keys() - known)]
     if not problems:
-        words = [(key, table[key]) for key in sorted(_PLATFORM_KEYS - {"layers"})]
+        words = [(key, table[key]) for key in sorted(table.keys() - {"layers"})]
         problems += [f"{path}.{key}: {word!r} is not text; put it in quotes" for key, word in words if not isinstance(word, str)]
         if table["family"] not in FAMILIES:
             problems.append(f"{path}.family: {table['family']!r} is none of {', '.join(FAMILIES)}")
@@ -221,10 +224,12 @@ _WORKLOAD_KEYS: Final = ("summary", "requires", "threads", "factor", "factor_evi
 def build_workload(name: str, table: dict[str, Any], references: Mapping[str, Reference]) -> Workload:
     path = f"workloads/{name}"
     problems = [f"{path}.{key}: missing" for key in _WORKLOAD_KEYS if key not in table]
-    known = (*_WORKLOAD_KEYS, "memory")
+    known = (*_WORKLOAD_KEYS, "memory", "aggressor")
     problems += [f"{path}.{key}: not a part of a workload; {nearest(key, known)}" for key in table if key not in known]
     if not isinstance(table.get("summary", ""), str):
         problems.append(f"{path}.summary: {table['summary']!r} is not text; put it in quotes")
+    if not isinstance(table.get("aggressor", False), bool):
+        problems.append(f"{path}.aggressor: {table['aggressor']!r}; must be true or false")
     if not isinstance(table.get("factor_evidence", {}), Mapping):
         problems.append(f"{path}.factor_evidence: {table['factor_evidence']!r}; must be a table with source, where and grade")
     if not _are_tables(table.get("request", [])):
@@ -253,6 +258,7 @@ def build_workload(name: str, table: dict[str, Any], references: Mapping[str, Re
         requests=tuple(r for r in requests if r is not None),
         memory=memory,
         memory_evidence=memory_evidence,
+        aggressor=table.get("aggressor", False),
     )
 
 

@@ -114,6 +114,13 @@ def test_every_reference_is_used_and_says_what_it_is() -> None:
     assert all(reference.title and reference.year > 1900 for reference in CATALOG.references.values())
 
 
+@pytest.mark.parametrize("platform", [name for name in PLATFORMS if CATALOG.platform(name).variant_of])
+def test_a_variant_is_of_a_platform_of_its_family_that_is_none(platform: str) -> None:
+    variant, of = CATALOG.platform(platform), CATALOG.platform(CATALOG.platform(platform).variant_of)
+    assert (of.family, of.variant_of) == (variant.family, "")
+    assert of.layers != variant.layers
+
+
 def test_every_layer_is_part_of_some_platform() -> None:
     used = {layer for name in PLATFORMS for layer in CATALOG.platform(name).layers}
     assert used <= set(CATALOG.names("layers"))

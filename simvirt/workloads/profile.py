@@ -53,6 +53,8 @@ class Workload:
     """Each number of the character."""
     footprint: Footprint | None = None
     """What it takes of memory; None if its profile says nothing of it."""
+    aggressor: bool = False
+    """Whether it is there to disturb others: surveys leave it out."""
 
     @property
     def evidence(self) -> Iterator[tuple[str, Cost]]:
