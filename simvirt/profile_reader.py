@@ -194,7 +194,7 @@ def build_cost(entry: Any, field: str, path: str, references: Mapping[str, Refer
     return cost
 
 
-_PLATFORM_KEYS: Final = {f.name for f in fields(Platform)} - {"name"}
+_PLATFORM_KEYS: Final = {f.name for f in fields(Platform)} - {"name", "variant_of"}
 
 
 def build_platform(name: str, table: dict[str, Any]) -> Platform:
