@@ -65,6 +65,8 @@ class Step:
     size_bytes: float = 0.0
     block: BlockWork | None = None
     """What a step on the disk is for."""
+    sections: float = 0.0
+    """Critical sections that a step on the caller is made of; none if 0."""
     may_wake_core: bool = True
     """Whether the step may find its physical core idle; not if it goes on where the step before has just worked."""
 
@@ -134,6 +136,7 @@ def _burst(stack: Stack, context: Context, folded: list[FoldedCharge]) -> Step:
         notify=Amounts.of(f.charge for f in folded if f.charge.when is When.NEXT_ASLEEP),
         idle=tuple((p, Amounts.of(stack.wake(p.level, context))) for p in stack.processors(context)),
         polled=tuple(Amounts.of(stack.wake(p.level, context, polled=True)) for p in stack.processors(context)),
+        sections=sum(f.charge.sections for f in folded),
     )
 
 
