@@ -113,7 +113,8 @@ def _still_awake(stack: Stack, before: Step | None, step: Step) -> Step:
     asleep = [processors not in awake for processors, _ in step.idle]
     idle, polled = tuple(compress(step.idle, asleep)), tuple(compress(step.polled, asleep))
     same_kernel = stack.scheduled_by(before.context) == stack.scheduled_by(step.context)
-    same_core = same_kernel and before.context.place is Place.INTERRUPT
+    goes_on = before.context.place is step.context.place is Place.CALLER  # into a critical section, or out of it
+    same_core = same_kernel and (before.context.place is Place.INTERRUPT or goes_on)
     return replace(step, idle=idle, polled=polled, may_wake_core=not same_core and (bool(idle) or not step.idle))
 
 
