@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,6 @@ from simvirt.resources.cpu.contract import AbstractThread, Share
 from simvirt.resources.cpu.discrete.cfs import CompletelyFair
 from simvirt.resources.cpu.discrete.contract import AbstractRules
 from simvirt.resources.cpu.discrete.scheduler import DiscreteScheduler
-from simvirt.resources.cpu.fluid.scheduler import FluidScheduler
 from simvirt.resources.lock import SpinLock
 from simvirt.scenario import Scenario
 from simvirt.simulation import simulate
@@ -33,17 +33,19 @@ a task has run for more: every 3,000 if it began at a tick."""
 
 @dataclass
 class Sections:
-    """Who was in a section, from when to when, in order, and who had asked when."""
+    """Who was in a section, from when to when, in order."""
 
     engine: Engine
     lock: SpinLock
     log: list[tuple[str, float, float]] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
     inside: str | None = None
     begun: float = 0.0
 
+    def enter_after(self, before: float, name: str, thread: AbstractThread, held: float) -> None:
+        """Compute, then ask for the lock and hold it."""
+        thread.run(before * US, lambda _: self.enter(name, thread, held), None)
+
     def enter(self, name: str, thread: AbstractThread, held: float) -> None:
-        self.asked.append(name)
         self.lock.acquire(thread, held * US, self._over, (name, thread), self._got)
 
     def _got(self, who: tuple[str, AbstractThread], spun_s: float) -> None:
@@ -69,9 +71,7 @@ def preempted_holder(*, window: float, boost: bool = False) -> tuple[Sections, D
     vm = cpu.group("vm", Share(processors=2, pins=(0, 1), pause_loop_s=window * US, boosts_holder=boost))
     sections = Sections(engine, SpinLock(fair=True))
     for name, before, held in (("h", 900.0, 3000.0), ("w", 950.0, 50.0)):
-        thread = vm.thread(name)
-        ask = (name, thread, held)
-        thread.run(before * US, lambda a: sections.enter(*a), ask)
+        sections.enter_after(before, name, vm.thread(name), held)
     for core in (0, 1):
         cpu.thread("neighbour", frozenset({core})).run(1e3, lambda _: None, None)
     return sections, cpu
@@ -86,9 +86,9 @@ def busy(cpu: DiscreteScheduler, until: float) -> float:
 
 
 def test_a_preempted_holder_lets_the_other_spin() -> None:
-    """h has 2,100 of its section until 3,000, when x takes the core until 6,000, and the other 900 until 6,900.
+    """h has 2,100 of its section until 3,000, when x takes the core until 6,000; the other 900 until 6,900.
 
-    w spins from 950 to 3,000, when y takes its core until 6,000, then from 6,000 to 6,900: 2,050 + 900 = 2,950. Its section follows at once.
+    w spins from 950 to 3,000, when y takes its core until 6,000, then from 6,000 to 6,900: 2,050 + 900 = 2,950. Then its section.
     """
     sections, cpu = preempted_holder(window=0.0)
     assert busy(cpu, 8000) == pytest.approx(2950)
@@ -127,8 +127,7 @@ def test_an_unfair_lock_falls_to_who_has_a_processor() -> None:
         vm = cpu.group("vm", Share(processors=3, pins=(0, 1, 2)))
         sections = Sections(engine, SpinLock(fair=fair))
         for name, before, held in (("h", 100.0, 3400.0), ("w", 200.0, 50.0), ("v", 300.0, 50.0)):
-            thread = vm.thread(name)
-            thread.run(before * US, lambda a: sections.enter(*a), (name, thread, held))
+            sections.enter_after(before, name, vm.thread(name), held)
         cpu.thread("neighbour", frozenset({1})).run(1e3, lambda _: None, None)
         busy(cpu, 10_000)
         assert [(name, round(end)) for name, _, end in sections.log] == expected
@@ -139,11 +138,11 @@ def test_a_kernel_does_not_preempt_who_holds_its_lock() -> None:
     engine = Engine()
     cpu = DiscreteScheduler(engine, 1, RULES_OF_HOST)
     sections = Sections(engine, SpinLock(fair=True))
-    thread = cpu.thread("h")
-    thread.run(100 * US, lambda a: sections.enter(*a), ("h", thread, 7000.0))
+    sections.enter_after(100.0, "h", cpu.thread("h"), 7000.0)
     cpu.thread("x").run(1e3, lambda _: None, None)
     assert busy(cpu, 10_000) == 0.0
-    assert sections.log == [("h", pytest.approx(100), pytest.approx(7100))]
+    ((_, begin, end),) = sections.log
+    assert (begin, end) == pytest.approx((100, 7100))
 
 
 def test_only_the_holder_can_release() -> None:
@@ -215,16 +214,17 @@ def test_a_fair_lock_serves_in_the_order_of_asking(starts: list[int], held: floa
     cpu = DiscreteScheduler(engine, len(starts), RULES_OF_HOST)
     sections = Sections(engine, SpinLock(fair=True))
     for i, start in enumerate(starts):
-        thread = cpu.thread(str(i))
-        thread.run((start + 1.0) * US, lambda a: sections.enter(*a), (str(i), thread, held))
+        sections.enter_after(start + 1.0, str(i), cpu.thread(str(i)), held)
     spun = busy(cpu, 10_000)
     end = waited = 0.0
-    expected = []
+    names, ends = [], []
     for start, i in sorted((start, i) for i, start in enumerate(starts)):
         waited += max(0.0, end - start - 1.0)
         end = max(start + 1.0, end) + held
-        expected.append((str(i), pytest.approx(end, abs=1e-3)))
-    assert [(name, end) for name, _, end in sections.log] == expected
+        names.append(str(i))
+        ends.append(end)
+    assert [name for name, _, _ in sections.log] == names
+    assert [end for _, _, end in sections.log] == pytest.approx(ends, abs=1e-3)
     assert spun == pytest.approx(waited, abs=1e-3)
 
 
@@ -244,7 +244,7 @@ def _mean_response(seed: int) -> float:
     sections = Sections(engine, SpinLock(fair=True))
     came = np.cumsum(rng.exponential(2.0, 3000))
     for i, (at, held) in enumerate(zip(came, rng.exponential(1.0, 3000), strict=True)):
-        engine.wakeup(lambda i=i, held=held: sections.enter(str(i), cpu.thread(str(i)), held)).at(at * US)
+        engine.wakeup(partial(sections.enter, str(i), cpu.thread(str(i)), held)).at(at * US)
     engine.run()
     ends = {int(name): end for name, _, end in sections.log}
     return float(np.mean([ends[i] - at for i, at in enumerate(came)]))
@@ -256,7 +256,8 @@ FOLDER = Path(__file__).resolve().parent.parent / "experiments" / "profiles"
 CATALOG = Catalog.builtin(FOLDER)
 
 
-def _run(platform: str, *, vms: int, clients: int = 2, scheduler: str = "platform", **override: float) -> RunOutcome:
+def _run(platform: str, *, vms: int, clients: int = 2, scheduler: str = "platform", compute_us: float = 200.0) -> RunOutcome:
+    override = {"locked-pieces.piece.compute.cpu_s": compute_us}
     load = {"kind": "closed", "clients": clients, "think": {"kind": "constant", "value": 0.0}}
     tenants = [{"name": "vm", "workload": "locked-pieces", "load": load, "vcpus": 4, "threads": clients, "count": vms}]
     table = {"name": "locks", "platform": platform, "machine": "small-server", "tenants": tenants, "override": override}
@@ -279,8 +280,8 @@ def test_alone_the_lock_costs_nothing(platform: str, scheduler: str) -> None:
 
 def test_one_lock_per_kernel() -> None:
     """Sections only: two machines have a lock each, two containers share one, so that they do half as much."""
-    only = {"locked-pieces.piece.compute.cpu_s": 0.001}
-    each = {p: sum(t.throughput_per_s for t in _run(p, vms=2, **only).tenants) for p in ("kvm", "docker", "bare-metal")}
+    outcomes = {platform: _run(platform, vms=2, compute_us=0.001) for platform in ("kvm", "docker", "bare-metal")}
+    each = {platform: sum(tenant.throughput_per_s for tenant in outcome.tenants) for platform, outcome in outcomes.items()}
     assert each["docker"] == pytest.approx(1e5, rel=0.01)
     assert each["bare-metal"] == pytest.approx(1e5, rel=0.01)
     assert each["kvm"] == pytest.approx(2e5, rel=0.01)
@@ -289,7 +290,7 @@ def test_one_lock_per_kernel() -> None:
 @pytest.mark.parametrize("scheduler", ["platform", "fluid"])
 def test_time_adds_up(scheduler: str) -> None:
     """What was charged, the time spun included, is what the processors served, but for requests at the edges of the window."""
-    outcome = _run("kvm", vms=2, clients=4, scheduler=scheduler, **{"locked-pieces.piece.compute.cpu_s": 20.0})
+    outcome = _run("kvm", vms=2, clients=4, scheduler=scheduler, compute_us=20.0)
     parts = _parts(outcome)
     assert parts.get("wait for lock", 0.0) + parts.get("spin", 0.0) > 5e-6
     busy_s = outcome.cpu_utilization * 8 * 0.18

@@ -91,11 +91,13 @@ class Context:
     held: bool = False
     """Whether the thread stays with the request until its last step there: it blocks on whatever comes between. A step that costs nothing
     is none, so a thread with nothing to do after the device does not block on it."""
+    locked: bool = False
+    """Whether the caller holds the lock of its kernel meanwhile."""
 
 
 CALLER: Final = Context(Place.CALLER)
 INTERRUPT: Final = Context(Place.INTERRUPT)
-CRITICAL_SECTION: Final = Context(Place.CALLER, "critical section")
+CRITICAL_SECTION: Final = Context(Place.CALLER, locked=True)
 """On the caller, while it holds the lock of the kernel that settles the context."""
 
 
