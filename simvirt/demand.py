@@ -34,6 +34,7 @@ __all__ = [
     "Interface",
     "Interrupt",
     "KernelEntry",
+    "Locked",
     "MachineOperation",
     "MemoryDemand",
     "NicRegister",
@@ -118,6 +119,16 @@ class Syscall(OsOperation):
 
     count: float = 0.0
     kernel_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked(OsOperation):
+    """Critical sections under the one lock that a kernel has for all that stands on it: `sections` of `held_s` seconds in all (reference
+    core), one right after the other. A request takes the lock a whole number of times, to the nearest, and once at least.
+    """
+
+    sections: float = 0.0
+    held_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

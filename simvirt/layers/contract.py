@@ -29,6 +29,7 @@ from simvirt.evidence import Choice, Cost
 
 __all__ = [
     "CALLER",
+    "CRITICAL_SECTION",
     "INTERRUPT",
     "AbstractLayer",
     "BlockWork",
@@ -96,10 +97,14 @@ class Context:
     held: bool = False
     """Whether the thread stays with the request until its last step there: it blocks on whatever comes between. A step that costs nothing
     is none, so a thread with nothing to do after the device does not block on it."""
+    locked: bool = False
+    """Whether the caller holds the lock of its kernel meanwhile."""
 
 
 CALLER: Final = Context(Place.CALLER)
 INTERRUPT: Final = Context(Place.INTERRUPT)
+CRITICAL_SECTION: Final = Context(Place.CALLER, locked=True)
+"""On the caller, while it holds the lock of the kernel that settles the context."""
 
 
 class When(Enum):
@@ -136,6 +141,8 @@ class Charge:
     when: When = When.ALWAYS
     size_bytes: float = 0.0
     block: BlockWork | None = None
+    sections: float = 0.0
+    """Critical sections that the amount is the length of, all together."""
     layer: str = ""
     """Name of the layer that charges; set when the stack is folded."""
 
@@ -212,6 +219,16 @@ class AbstractLayer(ABC):
     def halt_poll_s(self) -> float:
         """How long at most it looks out for work for a halted virtual processor before it lets it sleep."""
         return 0.0
+
+    @property
+    def pause_loop_s(self) -> float:
+        """For how long its virtual processors may spin before it lets others run; as long as they like if 0."""
+        return 0.0
+
+    @property
+    def boosts_holder(self) -> bool:
+        """Whether it then runs who has the lock."""
+        return False
 
     def on(self, clock_hz: float) -> Self:
         """The same layer with its costs resolved for a machine with this clock."""

@@ -132,6 +132,14 @@ class HostedHypervisor(AbstractLayer):
     def halt_poll_s(self) -> float:
         return self.cpu.halt_poll_s.si
 
+    @property
+    def pause_loop_s(self) -> float:
+        return self.cpu.pause_loop_s.si
+
+    @property
+    def boosts_holder(self) -> bool:
+        return self.cpu.boosts_holder.si > 0.0
+
     def _on_host(self, item: Charge | Operation) -> Lowered:
         """What an operation on the virtual processor leaves for the host: its instructions, and the memory that it touches first."""
         match item:

@@ -209,6 +209,14 @@ class Hypervisor(AbstractLayer):
     def halt_poll_s(self) -> float:
         return self.cpu.halt_poll_s.si
 
+    @property
+    def pause_loop_s(self) -> float:
+        return self.cpu.pause_loop_s.si
+
+    @property
+    def boosts_holder(self) -> bool:
+        return self.cpu.boosts_holder.si > 0.0
+
     def _context(self, name: str) -> Context:
         return Context(Place.THREAD if self.backend is Backend.THREAD else Place.SERVICE_VM, name)
 

@@ -27,6 +27,7 @@ from simvirt.demand import (
     Interface,
     Interrupt,
     KernelEntry,
+    Locked,
     NicRegister,
     Operation,
     PageFault,
@@ -40,6 +41,7 @@ from simvirt.demand import (
 )
 from simvirt.evidence import Choice, Cost
 from simvirt.layers.contract import (
+    CRITICAL_SECTION,
     INTERRUPT,
     AbstractLayer,
     BlockWork,
@@ -129,7 +131,8 @@ class OperatingSystem(AbstractLayer):
 
     Receiving is done in an interrupt, sending on the sender. A thread that waited, for a message or for the disk, is woken first. The
     interrupt of a completion is due only if its handler sleeps: completions that come while it works are found by it. Buffered writes are
-    copied and become dirty pages of this kernel, shared by all that stand on it. Linear in the demand.
+    copied and become dirty pages of this kernel, shared by all that stand on it. Critical sections are under one lock of this kernel; what
+    the layers below add to them lengthens them. Linear in the demand.
     """
 
     kind: ClassVar[str] = "operating-system"
@@ -161,6 +164,9 @@ class OperatingSystem(AbstractLayer):
                 entry = Charge(cause="syscall", amount=count * self.processes.syscall_s)
                 work = Charge(cause="kernel_work", amount=kernel_s / host.core_speed)
                 return (*charges(entry, work), KernelEntry(count=count))
+            case Locked(sections=sections, held_s=held_s):
+                held = Charge(cause="critical_section", amount=held_s / host.core_speed, sections=sections)
+                return in_context(CRITICAL_SECTION, *charges(held))
             case PageFault(count=count, fresh=fresh):
                 fault = Charge(cause="page_fault", amount=count * self.processes.page_fault_s)
                 return (*charges(fault), KernelEntry(count=count), PageTableUpdate(count=count), FreshPage(count=fresh))

@@ -66,6 +66,8 @@ class Step:
     size_bytes: float = 0.0
     block: BlockWork | None = None
     """What a step on the disk is for."""
+    sections: float = 0.0
+    """Critical sections that a step on the caller is made of; none if 0."""
     may_wake_core: bool = True
     """Whether the step may find its physical core idle; not if it goes on where the step before has just worked."""
 
@@ -126,7 +128,8 @@ def _still_awake(stack: Stack, before: Step | None, step: Step) -> Step:
     asleep = [processors not in awake for processors, _ in step.idle]
     idle, polled = tuple(compress(step.idle, asleep)), tuple(compress(step.polled, asleep))
     same_kernel = stack.scheduled_by(before.context) == stack.scheduled_by(step.context)
-    same_core = same_kernel and before.context.place is Place.INTERRUPT
+    goes_on = before.context.place is step.context.place is Place.CALLER  # into a critical section, or out of it
+    same_core = same_kernel and (before.context.place is Place.INTERRUPT or goes_on)
     return replace(step, idle=idle, polled=polled, may_wake_core=not same_core and (bool(idle) or not step.idle))
 
 
@@ -149,6 +152,7 @@ def _burst(stack: Stack, context: Context, folded: list[FoldedCharge]) -> Step:
         notify=Amounts.of(f.charge for f in folded if f.charge.when is When.NEXT_ASLEEP),
         idle=tuple((p, Amounts.of(stack.wake(p.level, context))) for p in stack.processors(context)),
         polled=tuple(Amounts.of(stack.wake(p.level, context, polled=True)) for p in stack.processors(context)),
+        sections=sum(f.charge.sections for f in folded),
     )
 
 

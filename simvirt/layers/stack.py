@@ -151,7 +151,7 @@ class Stack:
             yield from self._lower(Compute(cpu_s=item.amount), level - 1, context, when)
 
     def _settle(self, chosen: Context, level: int, outer: Context) -> Context:
-        if chosen.place is Place.CALLER:
+        if chosen == CALLER:
             return outer
         if chosen.place is Place.INTERRUPT:
             return replace(chosen, level=self.kernel_level(level))

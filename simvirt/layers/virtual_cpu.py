@@ -56,6 +56,11 @@ class VirtualCpu:
     halt_poll_s: Cost
     """How long at most the hypervisor looks out for work for a halted virtual processor, on its core, before it lets it sleep; 0: not at
     all. A wake-up in that time costs the exits only. Felt where CPUs are shared by rules; fluid sharing does not know it."""
+    pause_loop_s: Cost
+    """For how long a virtual processor may spin for a lock before the hypervisor lets others run; 0: as long as it likes. Felt where CPUs
+    are shared by rules."""
+    boosts_holder: Cost
+    """1 if the hypervisor then runs the virtual processor whose thread has the lock, where that one waits; 0 if any."""
     kernel_entry_s: Cost
     """Added to each transition into the guest's kernel (binary translation, paravirtual kernels)."""
     integer_factor: Cost

@@ -90,7 +90,7 @@ class CpuWork:
 
     __slots__ = (
         "asleep_s", "core_wakes_s", "cores", "factors", "fixed_s", "halts", "ladder", "memory_stall_s", "notified", "notify", "polled_s",
-        "polls", "random_s", "runs", "sibling_stall_s", "virtual", "wakes",
+        "polls", "random_s", "runs", "sibling_stall_s", "spun_s", "virtual", "wakes",
     )  # fmt: skip
 
     def __init__(
@@ -125,7 +125,7 @@ class CpuWork:
         self.polls = [0] * len(self.virtual)
         """How often each kind of virtual processor was halted and polled for."""
         self.core_wakes_s = 0.0
-        self.memory_stall_s = self.sibling_stall_s = 0.0
+        self.memory_stall_s = self.sibling_stall_s = self.spun_s = 0.0
 
     def stalled(self, thread: AbstractThread) -> None:
         """Count what a thread has just lost to neighbours."""
@@ -191,7 +191,7 @@ class CpuWork:
             halted_s += sum(n * polled_s for n, polled_s in zip(self.polls, self.polled_s, strict=True))
         notified_s = self.notified * self.notify[1] if self.notify is not None else 0.0
         always_s = self.runs * self.fixed_s + self.factors * self.random_s
-        stalled_s = self.memory_stall_s + self.sibling_stall_s
+        stalled_s = self.memory_stall_s + self.sibling_stall_s + self.spun_s
         return always_s + self.wakes * self.asleep_s + halted_s + notified_s + self.core_wakes_s + stalled_s
 
 

@@ -17,6 +17,7 @@ from simvirt.resources.cpu.idle import IdleLadder
 from simvirt.resources.delay import Delay
 from simvirt.resources.moderation import Moderation
 from simvirt.resources.nic import Link, Nic
+from simvirt.resources.section import CriticalSection
 from simvirt.resources.shared_disk import SharedDisk
 from simvirt.resources.stages import (
     AbstractStage,
@@ -99,20 +100,21 @@ def bind(
 
     The request waits for a worker before its first step on the caller and keeps it until the last one; steps before and after (packets on
     their way in and out) occupy nobody of the application. If it does not hold its thread (asynchronous input and output), any worker does
-    each of these steps. Unless the end is `awaited`, `finished` may be called before the last time that the request has collected, as soon
-    as that is known. At the stage `paging`, if there is one, it waits for memory, with its worker. A request that ends without an answer is
-    `failed` instead.
+    each of these steps, unless one of them is a critical section. Unless the end is `awaited`, `finished` may be called before the last
+    time that the request has collected, as soon as that is known. At the stage `paging`, if there is one, it waits for memory, with its
+    worker. A request that ends without an answer is `failed` instead.
     """
     binder = _Binder(host, tree, branch, workers, storage, paging)
     steps = path.steps
     turns = _turns(steps)
-    apart = not holds_thread and paging is None
+    kept = paging is not None or any(steps[i].sections for i in turns)
+    apart = not holds_thread and not kept
     i = 0
     while i < len(steps):
         step, following = steps[i], steps[i + 1] if i + 1 < len(steps) else None
         if i in turns:
             first, last = turns[i]
-            if apart or (first and last and paging is None):
+            if apart or (first and last and not kept):
                 binder.burst(step, following, workers, (APPLICATION, "wait for thread"))
             else:
                 binder.callers(step, following, first=first, last=last)
@@ -219,10 +221,19 @@ class _Binder:
                 self._stages.append(self._paging)
                 self._wait(self._scheduling_layer(step), "wait for memory")
         work = self._cpu_work(step, following)
-        self._stages.append(CallerBurst(self._host.engine, work, first=first, contends=self._host.contends))
+        if step.sections:
+            self._section(step, work, first=first)
+        else:
+            self._stages.append(CallerBurst(self._host.engine, work, first=first, contends=self._host.contends))
         self._span(step, work)
         if last:
             self._stages.append(Release(self._workers))
+
+    def _section(self, step: Step, work: CpuWork, *, first: bool) -> None:
+        lock, layer = self._tree.lock(self._branch, step.context), self._scheduling_layer(step)
+        self._stages.append(CriticalSection(self._host.engine, work, lock, step.sections, first=first))
+        spun = Interval((layer, "wait for lock"), lambda: ((layer, "spin", work.spun_s / work.runs),) if work.runs else ())
+        self._intervals.append(spun)
 
     def executors(self, step: Step, following: Step | None) -> None:
         """Append a burst on a thread of somebody else."""

@@ -18,6 +18,7 @@ from simvirt.layers.operating_system import OperatingSystem
 from simvirt.layers.stack import Processors, Stack
 from simvirt.resources.connections import ConnectionTable
 from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler, Share
+from simvirt.resources.lock import SpinLock
 from simvirt.resources.threads import ThreadPool
 
 __all__ = ["Branch", "Instance", "InstanceTree", "TenantShare"]
@@ -45,7 +46,7 @@ class TenantShare:
 class Instance:
     """A running copy of a layer."""
 
-    __slots__ = ("children", "connections", "core", "group", "layer", "name", "parent", "pools")
+    __slots__ = ("children", "connections", "core", "group", "layer", "lock", "name", "parent", "pools")
 
     def __init__(self, layer: AbstractLayer, name: str, parent: Instance | None, group: AbstractGroup) -> None:
         self.layer = layer
@@ -54,6 +55,8 @@ class Instance:
         self.group = group
         """Where its threads compete, and those of what stands on it."""
         self.children: list[Instance] = []
+        self.lock: SpinLock | None = None
+        """Of its kernel, once somebody needs it."""
         self.pools: dict[str, ThreadPool] = {}
         """Its interrupts, and the threads that work for it, by name."""
         self.connections: ConnectionTable | None = None
@@ -161,6 +164,13 @@ class InstanceTree:
         kernel = owner.group
         return above.pools.get(context.name) or self._thread(above, context.name, kernel)
 
+    def lock(self, branch: Branch, context: Context) -> SpinLock:
+        """The lock of the kernel in whose critical section the work of a context is done: one for all tenants that stand on it."""
+        kernel = branch.instances[branch.stack.scheduled_by(context)]
+        if kernel.lock is None:
+            kernel.lock = SpinLock(fair=True)
+        return kernel.lock
+
     def _instance(self, stack: Stack, level: int, owner: str, below: Instance, share: TenantShare) -> Instance:
         key = (level, owner)
         if key not in self._known:
@@ -176,8 +186,9 @@ class InstanceTree:
             per_vcpu = not (isinstance(provider, Hypervisor) and provider.weight_scope is WeightScope.VM)
             kernel = next((stack.names[i] for i in range(level, len(stack.layers)) if stack.layers[i].schedules_threads), "")
             given = replace(
-                share.own, per_thread=per_vcpu, processors=share.vcpus, kernel=kernel, halt_poll_s=provider.halt_poll_s
-            )
+                share.own, per_thread=per_vcpu, processors=share.vcpus, kernel=kernel, halt_poll_s=provider.halt_poll_s,
+                pause_loop_s=provider.pause_loop_s, boosts_holder=provider.boosts_holder,
+            )  # fmt: skip
             return below.group.group(name, given)
         if layer.isolates_group:
             weight = layer.group_weight * share.own.weight

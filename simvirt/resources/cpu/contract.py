@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-__all__ = ["AbstractGroup", "AbstractScheduler", "AbstractThread", "CpuAccount", "Done", "Share"]
+__all__ = ["AbstractGroup", "AbstractLock", "AbstractScheduler", "AbstractThread", "CpuAccount", "Done", "Share"]
 
 Done = Callable[[Any], None]
 """Called with the caller's own argument when a burst has been served."""
@@ -55,6 +55,10 @@ class Share:
     interrupt: bool = False
     """Whether its threads are a kernel's handlers of interrupts: by rules, they run at once and in the time of whom they interrupt. Fluid
     sharing knows weights only."""
+    pause_loop_s: float = 0.0
+    """For how long a processor of the group may spin for a lock before it has to give way to others; never has to if 0. By rules only."""
+    boosts_holder: bool = False
+    """Whether it then gives way to that processor whose thread has the lock, if that one waits to run."""
     halt_poll_s: float = 0.0
     """How long at most the level above looks out for work for an idle processor of the group before it lets it sleep; by rules only."""
 
@@ -88,6 +92,19 @@ class CpuAccount:
         return max(0.0, self.runnable_s - self.entitled_s)
 
 
+class AbstractLock(ABC):
+    """What threads spin for."""
+
+    __slots__ = ()
+
+    holder: AbstractThread | None
+    """Who has it, or has been given it, be it on a processor or not."""
+
+    @abstractmethod
+    def came_back(self, thread: AbstractThread) -> bool:
+        """A thread that waits for it has a processor, or has one again: whether it takes the lock now, being free."""
+
+
 class AbstractThread(ABC):
     """One schedulable thread. It runs bursts, one at a time."""
 
@@ -105,6 +122,21 @@ class AbstractThread(ABC):
         other thread of its core. Nothing, where neither is modelled.
         """
         return 0.0, 0.0
+
+    def disable_preemption(self, disabled: bool) -> None:  # noqa: B027 - fluid sharing never preempts
+        """Whether the kernel that schedules it lets it keep its processor, once it has one, until further notice."""
+
+    def spin(self, lock: AbstractLock, done: Done, argument: Any) -> None:  # noqa: B027 - to sleep is to do nothing
+        """Wait for a lock, until `enter_section`: by burning its processor where there are run queues. Under fluid sharing, it sleeps."""
+
+    def enter_section(self, cpu_s: float, done: Done, argument: Any) -> float:
+        """Go on with a burst, the lock being granted; done and argument are those given to `spin`. For how long it has spun."""
+        self.run(cpu_s, done, argument)
+        return 0.0
+
+    def has_processor(self) -> bool:
+        """Whether it can execute an instruction now."""
+        return True
 
 
 class AbstractGroup(ABC):

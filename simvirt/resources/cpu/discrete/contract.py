@@ -17,6 +17,7 @@ from typing import Any, ClassVar, final
 from simvirt.engine import Engine
 from simvirt.resources.cpu.discrete.agenda import Agenda
 from simvirt.resources.cpu.discrete.crowd import Crowd
+from simvirt.resources.cpu.discrete.pause_loop import PauseLoop
 
 __all__ = [
     "KERNEL_TICKS_PER_S",
@@ -236,6 +237,20 @@ class AbstractProcessor(ABC):
     @abstractmethod
     def physical(self) -> int:
         """Index of the physical processor that it runs on at present, or ran on last."""
+
+    @abstractmethod
+    def pause_loop(self) -> PauseLoop | None:
+        """What looks at for how long the processor spins, where somebody below does."""
+
+    @abstractmethod
+    def face(self) -> Task | None:
+        """What it is to the domain below, if there is one."""
+
+    @abstractmethod
+    def run_next(self, chosen: Task | None, now: float) -> bool:
+        """Run a waiting task now, whatever the rules would choose; if none is named, any that is not the current one, by the rules.
+        Whether there is another current task after it.
+        """
 
     @abstractmethod
     def retime(self, now: float) -> None:

@@ -12,6 +12,7 @@ from math import inf, nextafter
 from typing import final
 
 from simvirt.resources.cpu.discrete.contract import AbstractDomain, AbstractProcessor, Task, next_tick
+from simvirt.resources.cpu.discrete.pause_loop import PauseLoop
 from simvirt.resources.cpu.discrete.tasks import DiscreteThread, VirtualProcessor
 
 __all__ = ["Processor"]
@@ -119,8 +120,17 @@ class Processor(AbstractProcessor):
         if not self.need and self.check_due <= now and self.queue.expired(now):
             self.need = True
         if self.need:
-            self._choose(now)
+            if self._kept():
+                assert self.current is not None
+                self.current.resume(now, self.ready if self.ready > now else now)
+            else:
+                self._choose(now)
         self.arm(now)
+
+    def _kept(self) -> bool:
+        """Whether the current task keeps the processor whatever the rules say: they are asked when it does so no more."""
+        current = self.current
+        return isinstance(current, DiscreteThread) and not current.preemptible and current.awake
 
     def catch_up(self, now: float) -> None:
         """What ends above at this instant ends before anything is decided below."""
@@ -213,6 +223,29 @@ class Processor(AbstractProcessor):
             begin += self.domain.rules.switch_s
         chosen.resume(now, begin)
 
+    # ---- giving way ----
+
+    def pause_loop(self) -> PauseLoop | None:
+        return None if self.task is None else self.task.pause_loop
+
+    def face(self) -> Task | None:
+        return self.task
+
+    def run_next(self, chosen: Task | None, now: float) -> bool:
+        """The others leave the run queue while it chooses. They keep what the rules know of them: it is no sleep."""
+        current, queue = self.current, self.queue
+        if self.handler is not None or self._pending or current is None or not current.awake or current is chosen:
+            return False
+        self.charge(now)
+        others = [current] if chosen is None else [current, *(task for task in queue.waiting if task is not chosen)]
+        for task in others:
+            queue.dequeue(task, now)
+        self._choose(now)
+        for task in others:
+            queue.enqueue(task, now, waking=False)
+        self.arm(now)
+        return self.current is not current
+
     # ---- idle or not ----
 
     def _fall_idle(self, now: float) -> None:
@@ -262,7 +295,7 @@ class Processor(AbstractProcessor):
             self.check_due = inf
             self.wakeup.cancel()
             return
-        self.check_due = due = self.queue.check_at(now)
+        self.check_due = due = inf if self.need and self._kept() else self.queue.check_at(now)
         if isinstance(current, DiscreteThread) and current.ends < due:
             due = current.ends
         if due < inf:

@@ -20,6 +20,7 @@ from simvirt.resources.cpu.discrete.domain import Domain
 from simvirt.resources.cpu.discrete.gang import Gang
 from simvirt.resources.cpu.discrete.interrupts import InterruptHandler
 from simvirt.resources.cpu.discrete.limit import Limit
+from simvirt.resources.cpu.discrete.pause_loop import PauseLoop
 from simvirt.resources.cpu.discrete.polling import HaltPolling
 from simvirt.resources.cpu.discrete.tasks import DiscreteThread, VirtualProcessor
 from simvirt.resources.memory_system.system import MemorySystem, Owner
@@ -58,6 +59,8 @@ class ProcessorTimes:
     """Switches, refilling private caches, ticks and halt polling."""
     stalled_s: float = 0.0
     """The part of `busy_s` in which nothing was done: lost to neighbours, by contention for caches, memory and cores."""
+    spun_s: float = 0.0
+    """The part of `busy_s` that was spent spinning for locks."""
 
 
 class _Branch(AbstractGroup):
@@ -129,6 +132,10 @@ class _Branch(AbstractGroup):
             if share.halt_poll_s:
                 for vcpu in vcpus:
                     vcpu.polling = HaltPolling(scheduler.engine, self._domain.agenda, vcpu, share.halt_poll_s)
+            if share.pause_loop_s:
+                for vcpu in vcpus:
+                    looked = PauseLoop(scheduler.engine, self._domain.agenda, vcpu, share.pause_loop_s, boost=share.boosts_holder)
+                    vcpu.pause_loop = looked
             most_lead_s = self._domain.rules.most_lead_s()
             if most_lead_s < inf and len(vcpus) > 1:
                 Gang(scheduler.engine, self._domain.agenda, vcpus, most_lead_s)
@@ -255,7 +262,7 @@ class _Branch(AbstractGroup):
         for thread in self._threads:
             thread.bring(now)
             thread.busy_s = thread.overhead_s = thread.runnable_s = 0.0
-            thread.stalled_s = 0.0
+            thread.stalled_s = thread.spun_s = 0.0
         for task in (*self._threads, *self._vcpus):
             task.restart(now)
         if self._limited:
@@ -329,6 +336,7 @@ class DiscreteScheduler(_Branch, AbstractScheduler):
             idle_s=sum(processor.idled_s(now) for processor in self._domain.processors),
             overhead_s=sum(thread.overhead_s for thread in threads) + polled_s,
             stalled_s=sum(thread.stalled_s for thread in threads),
+            spun_s=sum(thread.spun_s for thread in threads),
         )
 
     def decisions(self) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from math import inf
 from typing import Any, Protocol, final
 
-from simvirt.resources.cpu.contract import AbstractThread, Done
+from simvirt.resources.cpu.contract import AbstractLock, AbstractThread, Done
 from simvirt.resources.cpu.discrete.contract import AbstractDomain, AbstractProcessor, ControlGroup, Task
 from simvirt.resources.cpu.discrete.limit import Limit
+from simvirt.resources.cpu.discrete.pause_loop import PauseLoop
 from simvirt.resources.cpu.discrete.polling import HaltPolling
 from simvirt.resources.memory_system.system import Seat
 
@@ -24,8 +25,8 @@ class DiscreteThread(Task, AbstractThread):
     """A thread: it makes progress from `since` on while it runs, and its burst is over at `ends`."""
 
     __slots__ = (
-        "argument", "began", "busy_s", "domain", "done", "ends", "left_s", "limit", "overhead_s", "runnable_s", "running", "seat",
-        "since", "speed", "stalled_s", "stalls", "woke",
+        "argument", "began", "busy_s", "domain", "done", "ends", "left_s", "limit", "lock", "overhead_s", "preemptible", "runnable_s",
+        "running", "seat", "since", "speed", "spun_s", "stalled_s", "stalls", "woke",
     )  # fmt: skip
 
     def __init__(
@@ -45,16 +46,51 @@ class DiscreteThread(Task, AbstractThread):
         """Progress per second on a physical core: less than what ticks leave while it contends for caches and memory."""
         self.seat: Seat | None = None
         """What it is to the memory system; None if it shares nothing but processors."""
-        self.stalls = [0.0, 0.0]
-        """CPU time lost since `take_stalls`: to caches and memory, to the other thread of its core."""
+        self.stalls = [0.0, 0.0, 0.0]
+        """CPU time lost since it was last asked for: to caches and memory, to the other thread of its core, to spinning."""
         self.woke = 0.0
-        self.busy_s = self.overhead_s = self.runnable_s = self.stalled_s = 0.0
+        self.lock: AbstractLock | None = None
+        """What it spins for at present."""
+        self.preemptible = True
+        """Whether its kernel may take the processor away from it; whoever is below that kernel may in any case."""
+        self.busy_s = self.overhead_s = self.runnable_s = self.stalled_s = self.spun_s = 0.0
 
     def run(self, cpu_s: float, done: Done, argument: Any) -> None:
         if not 0.0 < cpu_s < inf:
             raise ValueError(f"thread {self.name}: burst of {cpu_s} s; must be positive and finite")
         if self.done is not None:
             raise RuntimeError(f"thread {self.name}: runs a burst already")
+        self._begin(cpu_s, done, argument)
+
+    def spin(self, lock: AbstractLock, done: Done, argument: Any) -> None:
+        if self.done is not None:
+            raise RuntimeError(f"thread {self.name}: runs a burst already")
+        self.lock = lock
+        self._begin(inf, done, argument)
+
+    def enter_section(self, cpu_s: float, done: Done, argument: Any) -> float:
+        now = self.domain.engine._now
+        self.bring(now)
+        self.lock = None
+        self.left_s = cpu_s
+        spun_s, self.stalls[2] = self.stalls[2], 0.0
+        if self.running:
+            self.ends = (self.since if self.since > now else now) + cpu_s / self.speed
+            processor = self.processor
+            assert processor is not None
+            if (looked_at := processor.pause_loop()) is not None:
+                looked_at.stop()
+            processor.retime(now)
+        return spun_s
+
+    def has_processor(self) -> bool:
+        processor = self.processor
+        return self.awake and processor is not None and processor.backed and processor.current is self
+
+    def disable_preemption(self, disabled: bool) -> None:
+        self.preemptible = not disabled
+
+    def _begin(self, cpu_s: float, done: Done, argument: Any) -> None:
         self.done = done
         self.argument = argument
         self.left_s = cpu_s
@@ -79,6 +115,15 @@ class DiscreteThread(Task, AbstractThread):
                 begin += self.seat.start(self.processor.physical(), now)
             self.since = begin
             self.ends = begin + self.left_s / self.speed
+            if self.lock is not None:
+                self._resume_spinning(now, begin)
+
+    def _resume_spinning(self, now: float, begin: float) -> None:
+        """Take the lock if it is free, else spin on; whoever schedules the virtual processor looks at for how long."""
+        assert self.lock is not None
+        assert self.processor is not None
+        if not self.lock.came_back(self) and (looked_at := self.processor.pause_loop()) is not None:
+            looked_at.begin(self.lock, begin)
 
     def begins(self) -> float:
         return self.since
@@ -88,6 +133,8 @@ class DiscreteThread(Task, AbstractThread):
             self.bring(now)
             self.running = False
             self.ends = inf
+            if self.lock is not None and self.processor is not None and (looked_at := self.processor.pause_loop()) is not None:
+                looked_at.stop()
             if self.seat is not None:
                 self.seat.stop(now)
 
@@ -101,7 +148,7 @@ class DiscreteThread(Task, AbstractThread):
             self.processor.retime(now)
 
     def take_stalls(self) -> tuple[float, float]:
-        memory_s, sibling_s = self.stalls
+        memory_s, sibling_s, _ = self.stalls
         self.stalls[0] = self.stalls[1] = 0.0
         return memory_s, sibling_s
 
@@ -135,6 +182,9 @@ class DiscreteThread(Task, AbstractThread):
         if self.speed != self.domain.speed and now > self.since:
             done_s += self._stalled(done_s, now)
         self.busy_s += done_s
+        if self.lock is not None:
+            self.spun_s += done_s
+            self.stalls[2] += done_s
         self.overhead_s += now - self.began - done_s
         self.began = now
         if now > self.since:
@@ -160,7 +210,7 @@ class DiscreteThread(Task, AbstractThread):
 class VirtualProcessor(Task):
     """A processor of the domain above, as the domain below sees it. It sleeps while that processor has nothing to run."""
 
-    __slots__ = ("above", "costop_s", "domain", "gang", "polling", "stopped", "stopped_since")
+    __slots__ = ("above", "costop_s", "domain", "gang", "pause_loop", "polling", "stopped", "stopped_since")
 
     above: AbstractProcessor
 
@@ -174,6 +224,8 @@ class VirtualProcessor(Task):
         """Its siblings and itself, where a lead over them is bounded."""
         self.polling: HaltPolling | None = None
         """What keeps it from sleeping for a while when it has nothing to run."""
+        self.pause_loop: PauseLoop | None = None
+        """What looks at for how long it spins."""
         self.stopped = False
         """Whether it has something to run and is stopped all the same, until its siblings have caught up; it then sleeps below."""
         self.stopped_since = 0.0
@@ -206,6 +258,18 @@ class VirtualProcessor(Task):
     def crowded(self) -> bool:
         assert self.processor is not None
         return self.processor.current is not self or self.processor.queue.runnable > 1
+
+    def lets_run(self, lock: AbstractLock, now: float, *, boost: bool) -> bool:
+        processor = self.processor
+        assert processor is not None
+        holder = lock.holder if boost else None
+        face = holder.processor.face() if isinstance(holder, DiscreteThread) and holder.processor is not None else None
+        found = False
+        if face is not None and face.awake and face is not self and (there := face.processor) is not None and there.backed:
+            found = there.run_next(face, now)
+        if processor.current is self and processor.queue.runnable > 1:
+            found = processor.run_next(None, now) or found
+        return found
 
     def stop(self, now: float) -> None:
         """Stand still, though there is something to run."""
