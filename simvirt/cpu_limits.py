@@ -15,7 +15,7 @@ from simvirt.resources.cpu.contract import Share
 from simvirt.resources.cpu.scheduling import Scheduling
 from simvirt.tenant_place import TenantPlace
 
-__all__ = ["MOST_TENANTS", "CpuLimits", "CpuMax", "CpuSet", "cores_of", "limit_misfits", "ranges", "too_many"]
+__all__ = ["MOST_TENANTS", "CpuLimits", "CpuMax", "CpuSet", "cores_of", "free_cores", "limit_misfits", "ranges", "too_many"]
 
 MOST_TENANTS: Final = 100_000
 SHORTEST_S: Final = 0.001
@@ -110,10 +110,10 @@ class CpuLimits(BaseModel):
         """Cores that are set aside for its virtual processors, all tenants together."""
         return self.count * self.vcpus if self.pin_vcpus is True else 0
 
-    def share(self, index: int, first_free: int) -> Share:
-        """What the tenant with this index asks of a scheduler, all but its weight; pinned processors begin at the first free one."""
-        free = first_free + index * self.vcpus
-        pins = tuple(range(free, free + self.vcpus)) if self.pin_vcpus is True else self.pin_vcpus or ()
+    def share(self, index: int, free: Sequence[int]) -> Share:
+        """What the tenant with this index asks of a scheduler, all but its weight; `free` are the cores that pinned processors may have."""
+        first = index * self.vcpus
+        pins = tuple(free[first : first + self.vcpus]) if self.pin_vcpus is True else self.pin_vcpus or ()
         return Share(
             cap_cores=self.cpu_max.cores if self.cpu_max is not None else self.cap_cores or inf,
             period_s=self.cpu_max.period if self.cpu_max is not None else None,
@@ -205,11 +205,19 @@ def _counted(number: int, place: TenantPlace) -> str:
     return f"{number} {word}"
 
 
+def free_cores(groups: Iterable[CpuLimits], cores: int) -> list[int]:
+    """The cores that no group pins a virtual processor to by number."""
+    named = {core for group in groups if isinstance(group.pin_vcpus, tuple) for core in group.pin_vcpus}
+    return [core for core in range(cores) if core not in named]
+
+
 def too_many(groups: Sequence[CpuLimits], cores: int) -> Iterator[str]:
     """What all groups together want more of than there is."""
-    pinned = sum(group.pinned for group in groups)
-    if pinned > cores:
-        yield f"tenants: {pinned} virtual processors with pin_vcpus = true on a machine with {cores} cores; at most {cores}, use cpuset"
+    pinned, free = sum(group.pinned for group in groups), len(free_cores(groups, cores))
+    if pinned > free:
+        named = f", {cores - free} of them named by others" if free < cores else ""
+        wanted = f"{pinned} virtual processors with pin_vcpus = true on a machine with {cores} cores{named}"
+        yield f"tenants: {wanted}; at most {free}, use cpuset"
     reserved = sum(group.count * group.reservation_cores for group in groups)
     if reserved > cores:
         yield f"tenants: reservation_cores of {reserved:g} in all on a machine with {cores} cores; at most {cores}"

@@ -25,6 +25,7 @@ from simvirt.quantities import Bytes, PositiveBytes, PositiveBytesPerSecond, Pos
 from simvirt.resources.cpu.scheduling import Scheduling
 from simvirt.scheduler_choice import PLATFORM, schedulers_on
 from simvirt.tenant_place import place_of
+from simvirt.units import format_quantity
 from simvirt.workloads.arrivals import Arrivals, ClosedLoop
 from simvirt.workloads.distributions import Distribution
 from simvirt.workloads.profile import Workload
@@ -413,7 +414,8 @@ def _unknown_memory(scenario: Scenario, catalog: Catalog) -> Iterator[str]:
     wanted = [f"tenants.{i}" for i, group in enumerate(scenario.tenants) if group.memory_wish != MemoryWish() or group.oom_score_adj]
     wanted += [key for key, said in (("swap", scenario.swap), ("overcommit_memory", scenario.overcommit_memory)) if said]
     mute = [f"workload {g.workload!r} ([footprint])" for g in scenario.tenants if catalog.workload(g.workload).footprint is None]
-    mute += [f"layer {n!r} ([shortage])" for n in catalog.platform(scenario.platform).layers if catalog.layer_memory(n).shortage is None]
+    layers = catalog.platform(scenario.platform).layers
+    mute = mute or [f"layer {name!r} ([shortage])" for name in layers if catalog.layer_memory(name).shortage is None]
     for path in wanted:
         yield f"{path}: memory is asked for, but the profile of {' and '.join(dict.fromkeys(mute))} says nothing of it; add the table"
 
@@ -435,15 +437,18 @@ def _tenant_misfits(path: str, group: Tenants, stack: Stack, catalog: Catalog, o
         problems.append(f"{path}.cap_cores: {group.cap_cores:g} on a machine with {cores} cores; at most {cores}")
     if group.vcpus > cores and any(layer.provides_processors for layer in stack.layers):
         problems.append(f"{path}.vcpus: {group.vcpus} on a machine with {cores} cores; at most {cores}")
-    return [*problems, *_file_misfits(path, group, workload)]
+    return [*problems, *_file_misfits(path, group, workload, stack.hardware.memory_bytes.si)]
 
 
-def _file_misfits(path: str, group: Tenants, workload: Workload) -> Iterator[str]:
-    """Sizes of page caches that nothing would use."""
+def _file_misfits(path: str, group: Tenants, workload: Workload, memory_bytes: float) -> Iterator[str]:
+    """Sizes of page caches that nothing would use, or that no memory holds."""
     reads = any(reads_through_cache(request.demand) for request in workload.requests)
     if group.file_set is not None and not reads:
         yield f"{path}.file_set: {group.workload!r} reads no files through the page cache (no file_read); remove it"
     for entry in ("page_cache", "host_page_cache"):
+        if getattr(group, entry) > memory_bytes:
+            cached, there = getattr(group, entry), format_quantity(memory_bytes, "size")
+            yield f"{path}.{entry}: {format_quantity(cached, 'size')} on a machine with {there}; at most {there}"
         if getattr(group, entry) and group.file_set is None:
             yield f"{path}.{entry}: {getattr(group, entry):g} B, but no file_set says how much is read; give file_set, or remove this"
 

@@ -286,6 +286,7 @@ BASE = {
         ({"io_max": {"iops": 5}}, ("tenants.0.io_max.iops", "no such entry", "riops")),
         ({"file_set": "1 GiB"}, ("tenants.0.file_set", "file_read", "remove it")),
         ({"page_cache": "1 GiB"}, ("tenants.0.page_cache", "file_set", "remove this")),
+        ({"host_page_cache": "9 TiB"}, ("tenants.0.host_page_cache", "on a machine with", "at most")),
         ({"file_set": 0}, ("tenants.0.file_set", "0", "must be above 0")),
         ({"load": {"kind": "closed", "clients": -4, "think": {"kind": "constant", "value": 0}}}, ("clients", "-4", "at least 1")),
     ],

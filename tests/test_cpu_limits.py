@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simvirt.catalog import Catalog
-from simvirt.cpu_limits import cores_of, ranges
+from simvirt.cpu_limits import CpuLimits, cores_of, free_cores, ranges, too_many
 from simvirt.engine import Engine
 from simvirt.errors import ScenarioError
 from simvirt.resources.cpu.contract import Share
@@ -334,3 +334,13 @@ def test_a_group_follows_the_rules_of_the_kernel_that_its_share_names() -> None:
     assert [type(rules).__name__ for rules in (scheduler._domain.rules, *found)] == [
         "Credit", "EarliestEligibleDeadline", "CompletelyFair", "CompletelyFair", "CompletelyFair",
     ]  # fmt: skip
+
+
+def test_free_cores_for_pinned_processors_are_those_that_nobody_names() -> None:
+    named, first, second = (CpuLimits(vcpus=2, pin_vcpus=pins) for pins in ((0, 2), True, True))
+    free = free_cores((named, first, second), 6)
+    assert free == [1, 3, 4, 5]
+    assert [group.share(0, free).pins for group in (named, first)] == [(0, 2), (1, 3)]
+    assert list(too_many((named, first, second), 6)) == []
+    (said,) = too_many((named, first, second), 5)
+    assert said.endswith("on a machine with 5 cores, 2 of them named by others; at most 3, use cpuset")

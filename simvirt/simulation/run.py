@@ -6,6 +6,7 @@ from dataclasses import replace
 from math import inf
 
 from simvirt.catalog import Catalog
+from simvirt.cpu_limits import free_cores
 from simvirt.engine import Engine
 from simvirt.layers.hardware import Hardware
 from simvirt.layers.path import plan_path
@@ -62,8 +63,8 @@ class Simulation:
         self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, shared_level, places=places)
         self._processes: dict[AbstractGroup, str] = {}
         """Groups of the tenants' own processes."""
-        self._free_core = 0
-        """The first core that no virtual processor is pinned to."""
+        self._free_cores = free_cores(scenario.tenants, self._stack.hardware.processors)
+        """Those that no virtual processor is pinned to."""
         self.memory = self._memory()
         self.tenants = [tenant for group in scenario.tenants for tenant in self._tenants(group)]
         if self.memory is not None:
@@ -121,12 +122,12 @@ class Simulation:
         assert stack is not None
         workload = with_page_cache(workload, group, stack)
         tenants = [self._tenant(group, i, workload, stack) for i in range(group.count)]
-        self._free_core += group.pinned
+        del self._free_cores[: group.pinned]
         return tenants
 
     def _tenant(self, group: Tenants, index: int, workload: Workload, stack: Stack) -> Tenant:
         name, vm = _names(group, index)
-        share = TenantShare(vcpus=group.vcpus, own=replace(group.share(index, self._free_core), weight=group.weight))
+        share = TenantShare(vcpus=group.vcpus, own=replace(group.share(index, self._free_cores), weight=group.weight))
         branch = self.tree.branch(stack, name, vm, share)
         threads = workload.threads if group.threads is None else group.threads or inf
         workers = self.tree.workers(branch, name, threads, share)
