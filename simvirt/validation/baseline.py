@@ -68,7 +68,8 @@ def _predictor(problem: Problem, fix: Fix, documents: Sequence[dict[str, Any]]) 
     def predict(number: float) -> list[float]:
         found = []
         for document in documents:
-            put(document, fix.number, fix.entry(number))
+            for entry, value in fix.entries(number).items():
+                put(document, entry, value)
             scenario = Scenario.model_validate(document)
             if by.is_exact:
                 found.append(from_path(scenario, by, profiles))

@@ -143,10 +143,12 @@ class Fix:
     per: tuple[str, ...] = ()
     applies: Selection = Selection()
     """The rows for whose scenarios it is in force."""
+    also: tuple[str, ...] = ()
+    """Further entries that have the same value."""
 
-    def entry(self, number: float) -> str | float:
-        """The number as the scenario takes it: text with its unit."""
-        return f"{float(number)!r} {self.unit}" if self.unit else float(number)
+    def entries(self, number: float) -> dict[str, str | float]:
+        """The number as the scenario takes it, text with its unit, in every entry that has it."""
+        return dict.fromkeys((self.number, *self.also), f"{float(number)!r} {self.unit}" if self.unit else float(number))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

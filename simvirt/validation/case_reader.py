@@ -7,7 +7,7 @@ has `title`, `about`, `study` (all keys of the study), `score` (absolute, ratio,
     [conditions.COLUMN]   `entry`: the entry that takes the level; or `levels`: level = value of `entry`, or level = { entry = value, … }
     [metrics.METRIC]      `of`: which number of a run; `scale`, `entity`, `layers`
     [baseline]            COLUMN = level of the rows that the others are measured against
-    [[fix]]               `number` (an entry, or override.…), looked for `between` two bounds, so that `metric` of `rows` comes out;
+    [[fix]]               `number` (an entry, or override.…; `also`: others that have the same value), looked for `between` two bounds, so that `metric` of `rows` comes out;
                           `of`, `by`, `per`, `applies`
     [[calibration]]       `rows` that set constants of the profiles, `why`, and which (`sets`)
     [[missing]]           `rows` that cannot be simulated, and `why`
@@ -91,6 +91,7 @@ class _MetricTable(_Table):
 
 class _FixTable(_Table):
     number: str
+    also: tuple[str, ...] = ()
     between: tuple[str | float, str | float]
     metric: str
     rows: _Rows = {}
@@ -275,6 +276,7 @@ def _fixes(path: str, table: _FixTable, known: Mapping[str, _MetricTable], probl
             least_squares=table.by == "least-squares",
             per=table.per,
             applies=_selection(table.applies),
+            also=table.also,
         )
 
 
@@ -442,7 +444,7 @@ def _middle(case: Case, conditions: Mapping[str, Level]) -> dict[str, Any]:
     entries: dict[str, Any] = {}
     for fix in case.fixes:
         if fix.applies.holds(conditions):
-            entries[fix.number] = fix.entry((fix.low * fix.high) ** 0.5)
+            entries |= fix.entries((fix.low * fix.high) ** 0.5)
     return scenario_document(case, conditions, entries)
 
 
@@ -453,7 +455,7 @@ def _undeclared(case: Case, catalog: Catalog, scenario: Scenario, sets: Sequence
     for group in scenario.tenants:
         workload = catalog.workload(group.workload)
         cited += [(f"{workload.name}.{name}", cost) for name, cost in workload.evidence]
-    solved = {fix.number for fix in case.fixes}
+    solved = {entry for fix in case.fixes for entry in (fix.number, *fix.also)}
     for name, cost in cited:
         mine = cost.source in case.study and f"override.{name}" not in solved and name not in scenario.override
         if mine and not any(name == one or name.startswith(f"{one}.") for one in sets):

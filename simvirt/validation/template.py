@@ -38,7 +38,7 @@ def solved_entries(case: Case, conditions: Mapping[str, Level], solutions: Solut
     for i, fix in enumerate(case.fixes):
         found = solutions.get((i, tuple(conditions[column] for column in fix.per)))
         if found is not None and fix.applies.holds(conditions):
-            entries[fix.number] = fix.entry(found)
+            entries |= fix.entries(found)
     return entries
 
 
