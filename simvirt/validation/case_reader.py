@@ -7,8 +7,8 @@ has `title`, `about`, `study` (all keys of the study), `score` (absolute, ratio,
     [conditions.COLUMN]   `entry`: the entry that takes the level; or `levels`: level = value of `entry`, or level = { entry = value, … }
     [metrics.METRIC]      `of`: which number of a run; `scale`, `entity`, `layers`
     [baseline]            COLUMN = level of the rows that the others are measured against
-    [[fix]]               `number` (an entry, or override.…; `also`: others that have the same value), looked for `between` two bounds, so that `metric` of `rows` comes out;
-                          `of`, `by`, `per`, `applies`
+    [[fix]]               `number` (an entry, or override.…), looked for `between` two bounds, so that `metric` of `rows` comes out;
+                          `also` (entries with the same value), `of`, `by`, `per`, `applies`
     [[calibration]]       `rows` that set constants of the profiles, `why`, and which (`sets`)
     [[missing]]           `rows` that cannot be simulated, and `why`
 
