@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from heapq import heappop, heappush, heapreplace
-from math import nan
 from typing import Any, final
 
 from simvirt.engine import Engine
 from simvirt.resources.cpu.contract import Done
+from simvirt.resources.station import AbstractStation
 
 __all__ = ["Disk"]
 
 
 @final
-class Disk:
+class Disk(AbstractStation):
     """Serves up to `channels` requests at once, first come first served, from one queue.
 
     A request takes the channel that is free first and holds it for the service time that its caller computed (random or sequential,
@@ -109,18 +109,6 @@ class Disk:
     def wait_s(self) -> float:
         """Time spent waiting since `restart`, summed over requests: the integral of the number waiting."""
         return max(0.0, self._wait_s - self._wait_to_come_s())
-
-    @property
-    def utilization(self) -> float:
-        """Busy share of the channels since `restart`; not a number before any time has passed."""
-        elapsed_s = self._engine._now - self._since
-        return self.busy_s / (self.channels * elapsed_s) if elapsed_s > 0 else nan
-
-    @property
-    def mean_queue(self) -> float:
-        """Number waiting, averaged over the time since `restart`; not a number before any time has passed."""
-        elapsed_s = self._engine._now - self._since
-        return self.wait_s / elapsed_s if elapsed_s > 0 else nan
 
     def restart(self) -> None:
         """Set the accounts to zero (the end of warm-up). From here on an account is what is accepted less what is still to come."""

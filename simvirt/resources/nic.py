@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from math import nan
 from typing import Any, final
 
 from simvirt.engine import Engine
 from simvirt.resources.cpu.contract import Done
+from simvirt.resources.station import AbstractStation
 
 __all__ = ["Link", "Nic"]
 
 
 @final
-class Link:
+class Link(AbstractStation):
     """One direction of a wire, limited in bytes and in packets per second, first come first served.
 
     service_s = max(size_bytes / bandwidth_bytes_per_s, packets / packets_per_s);
@@ -39,6 +39,8 @@ class Link:
         "bandwidth_bytes_per_s",
         "packets_per_s",
     )
+
+    channels = 1
 
     def __init__(self, engine: Engine, bandwidth_bytes_per_s: float, packets_per_s: float) -> None:
         if not (bandwidth_bytes_per_s > 0 and packets_per_s > 0):
@@ -129,18 +131,6 @@ class Link:
     def wait_s(self) -> float:
         """Time spent waiting since `restart`, summed over requests: the integral of the number waiting."""
         return max(0.0, self._wait_s - self._wait_to_come_s())
-
-    @property
-    def utilization(self) -> float:
-        """Share of the time since `restart` spent sending; not a number before any time has passed."""
-        elapsed_s = self._engine._now - self._since
-        return self.busy_s / elapsed_s if elapsed_s > 0 else nan
-
-    @property
-    def mean_queue(self) -> float:
-        """Number waiting, averaged over the time since `restart`; not a number before any time has passed."""
-        elapsed_s = self._engine._now - self._since
-        return self.wait_s / elapsed_s if elapsed_s > 0 else nan
 
     def restart(self) -> None:
         """Set the accounts to zero (the end of warm-up). From here on an account is what is accepted less what is still to come."""

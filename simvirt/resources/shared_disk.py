@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from math import nan, sqrt
+from math import sqrt
 from typing import Any, Final, final
 
 from simvirt.engine import Engine
 from simvirt.resources.cpu.contract import Done
+from simvirt.resources.station import AbstractStation
 
 __all__ = ["Account", "Arm", "Flow", "SharedDisk"]
 
@@ -90,7 +91,7 @@ class _Waiting:
 
 
 @final
-class SharedDisk:
+class SharedDisk(AbstractStation):
     """Serves up to `channels` requests at once; who is next is settled when a channel is free.
 
     With `fair`, start-time fair queueing with depth `channels` (Goyal, Vin, Cheng 1996; Jin, Chase, Kaur 2004): a request's start tag is
@@ -214,18 +215,6 @@ class SharedDisk:
         """Time spent waiting since `restart`, summed over requests: the integral of the number waiting."""
         self._pass_time()
         return self._wait_area
-
-    @property
-    def utilization(self) -> float:
-        """Busy share of the channels since `restart`; not a number before any time has passed."""
-        elapsed_s = self._engine._now - self._since
-        return self.busy_s / (self.channels * elapsed_s) if elapsed_s > 0 else nan
-
-    @property
-    def mean_queue(self) -> float:
-        """Number waiting, averaged over the time since `restart`; not a number before any time has passed."""
-        elapsed_s = self._engine._now - self._since
-        return self.wait_s / elapsed_s if elapsed_s > 0 else nan
 
     def restart(self) -> None:
         """Set the accounts to zero (the end of warm-up)."""

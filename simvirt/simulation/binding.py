@@ -217,8 +217,9 @@ class _Binder:
         if first:
             self._stages.append(Acquire(self._host.engine, self._workers))
             self._wait(APPLICATION, "wait for thread")
-            if self._paging is not None and self._paging not in self._stages:
+            if self._paging is not None:
                 self._stages.append(self._paging)
+                self._paging = None  # once for a request, whatever its turns
                 self._wait(self._scheduling_layer(step), "wait for memory")
         work = self._cpu_work(step, following)
         if step.sections:
