@@ -89,3 +89,13 @@ def test_on_the_baseline_itself_nothing_is_compared(capsys: pytest.CaptureFixtur
 def test_unknown_words_are_refused_with_the_nearest(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_wire_takes_as_long_as_the_slower_of_its_two_limits() -> None:
+    stack = CATALOG.stack("bare-metal")
+    nic = stack.hardware.nic
+    frames = 1.0 + 100.0 / nic.frame_payload_bytes.si
+    by_bytes_s = (100.0 + frames * nic.frame_overhead_bytes.si) / nic.bandwidth_bytes_per_s.si
+    assert by_bytes_s > frames / nic.packet_rate_per_s.si
+    told = [line.time_s for line in narrate(stack, EXAMPLES["packet"].demand) if line.who.startswith("wire")]
+    assert told == pytest.approx([by_bytes_s] * 2, rel=1e-12)
