@@ -12,7 +12,7 @@ from test_memory import check
 from simvirt.catalog import Catalog
 from simvirt.errors import ScenarioError
 from simvirt.resources.memory.kill import Reason
-from simvirt.scenario import Scenario, load_scenario, memory_plans
+from simvirt.scenario import Resolved, Scenario, load_scenario
 from simvirt.simulation import RunOutcome, Simulation, simulate
 
 PROFILES = Path(__file__).parents[1] / "experiments" / "profiles"
@@ -172,7 +172,7 @@ def test_pages_that_are_out_make_requests_wait_at_the_disk() -> None:
     tenant = {"name": "web", "memory_max": "150 MiB", "swap": "1 GiB", "load": load}
     described = scenario("docker", tenant, duration_s=60.0, swap="4 GiB")
     outcome = simulate(described, CATALOG)
-    plans = memory_plans(described, CATALOG)
+    plans = Resolved(described, CATALOG).memory_plans
     assert plans is not None
     asked = plans[0].tenant_bytes
     out = asked - 150 * MIB

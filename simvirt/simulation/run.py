@@ -18,7 +18,7 @@ from simvirt.resources.cpu.scheduling import make_scheduler
 from simvirt.resources.moderation import Moderation
 from simvirt.resources.nic import Nic
 from simvirt.resources.stages import Failed
-from simvirt.scenario import Scenario, Tenants, check_scenario, host_stack, memory_plans
+from simvirt.scenario import Resolved, Scenario, Tenants, check_scenario
 from simvirt.simulation.binding import BoundPath, Host, bind
 from simvirt.simulation.contention import share_memory
 from simvirt.simulation.counters import counted, decisions_of
@@ -43,30 +43,25 @@ class Simulation:
     def __init__(self, scenario: Scenario, catalog: Catalog, replication: int = 0) -> None:
         check_scenario(scenario, catalog)
         self._scenario = scenario
-        self._catalog = catalog
+        self._resolved = Resolved(scenario, catalog)
         self._replication = replication
-        platform = catalog.platform(scenario.platform)
-        self._stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides(catalog))
+        self._stack = self._resolved.stack
         self.engine = Engine()
-        names = scenario.schedulers_on(self._stack)
-        by_kernel = {kernel: catalog.scheduling(name, scenario.override) for kernel, name in names.items()}
-        scheduler = make_scheduler(self.engine, self._stack.hardware.processors, by_kernel)
-        workloads = [catalog.workload(group.workload, scenario.override) for group in scenario.tenants]
-        self._contention = share_memory(scheduler, self._stack.hardware, scenario.tenants, workloads)
+        scheduler = make_scheduler(self.engine, self._stack.hardware.processors, self._resolved.schedulers)
+        self._contention = share_memory(scheduler, self._stack.hardware, scenario.tenants, self._resolved.workloads)
         self._streams = Streams(scenario.run.seed, replication)
         turns = uniforms(self._streams.stream("disk/turns"))
         disks = make_disks(self.engine, self._stack.hardware, fair=any(group.io_weight for group in scenario.tenants), turns=turns)
         self.host = _host(self.engine, self._stack.hardware, scheduler, disks, contends=self._contention is not None)
         self._kernels = Kernels(self.engine, self._stack.hardware)
-        shared_level = 1 + platform.layers.index(platform.shared)
-        places = next(iter(by_kernel.values())).rules is not None
-        self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, shared_level, places=places)
+        level = self._resolved.shared_level
+        self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, level, places=not self._resolved.is_fluid)
         self._processes: dict[AbstractGroup, str] = {}
         """Groups of the tenants' own processes."""
         self._free_cores = free_cores(scenario.tenants, self._stack.hardware.processors)
         """Those that no virtual processor is pinned to."""
         self.memory = self._memory()
-        self.tenants = [tenant for group in scenario.tenants for tenant in self._tenants(group)]
+        self.tenants = [tenant for group, workload in self._resolved.groups for tenant in self._tenants(group, workload)]
         if self.memory is not None:
             self.memory.start()
 
@@ -100,8 +95,7 @@ class Simulation:
 
     def _memory(self) -> MemorySystem | None:
         """The memories, if any of them can run short."""
-        scenario = self._scenario
-        plans = memory_plans(scenario, self._catalog)
+        scenario, plans = self._scenario, self._resolved.memory_plans
         if plans is None:
             return None
         described = [
@@ -116,9 +110,8 @@ class Simulation:
             return None
         return MemorySystem(self.engine, self.host, self._stack.hardware, described, scenario.swap)
 
-    def _tenants(self, group: Tenants) -> list[Tenant]:
-        workload = self._catalog.workload(group.workload, self._scenario.override)
-        stack = self._stack if group.on == "platform" else host_stack(self._stack)
+    def _tenants(self, group: Tenants, workload: Workload) -> list[Tenant]:
+        stack = self._resolved.ground(group)
         assert stack is not None
         workload = with_page_cache(workload, group, stack)
         tenants = [self._tenant(group, i, workload, stack) for i in range(group.count)]

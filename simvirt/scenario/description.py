@@ -1,0 +1,115 @@
+"""What runs where, under which load, for how long: frozen data, as a scenario file or Python says it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from simvirt.catalog import Catalog, Overrides
+from simvirt.cpu_limits import CpuLimits
+from simvirt.footprint_reader import is_memory_path
+from simvirt.layers.stack import Stack
+from simvirt.quantities import Bytes, PositiveNumber, PositiveSeconds
+from simvirt.scenario.disk import DiskLimits
+from simvirt.scenario.memory import MemoryLimits
+from simvirt.scheduler_choice import schedulers_on
+from simvirt.workloads.arrivals import Arrivals
+
+__all__ = ["Run", "Scenario", "Tenants"]
+
+MOST_REPLICATIONS: Final = 10_000
+
+
+class _Description(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Tenants(CpuLimits, DiskLimits, MemoryLimits):
+    """A group of equal tenants: the same workload under the same load, each in an instance of its own."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$")] = "tenant"
+    workload: str
+    load: Arrivals
+    """Of each tenant."""
+    weight: Annotated[PositiveNumber, Field(ge=1e-6, le=1e6)] = 1.0
+    """Weight of the tenant among its siblings: 1 is the default share of whoever shares the CPU (not 1024, not 256)."""
+    threads: Annotated[int, Field(ge=0)] | None = None
+    """Worker threads of the application; as in the workload unless given, 0 for one per request."""
+    on: Literal["platform", "host"] = "platform"
+    """Whether they stand on the whole platform, or on the operating system of the host (its own users)."""
+    peer: Literal["network", "host"] = "network"
+    """Where their clients are: beyond the network card, or on a bridge of the same host."""
+    llc_bytes: Annotated[Bytes, Field(gt=0)] | None = None
+    """A part of each last-level cache that only this tenant fills, and beyond which it does not; none unless given."""
+    home_node: Annotated[int, Field(ge=0)] | None = None
+    """The NUMA node that its memory is in; where it first runs unless given."""
+
+
+class Run(_Description):
+    """How long to look, and how often."""
+
+    duration_s: PositiveSeconds = 10.0
+    """Simulated time, warm-up included."""
+    warm_up_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Part of the duration that is not looked at."""
+    replications: Annotated[int, Field(ge=1, le=MOST_REPLICATIONS)] = 5
+    seed: Annotated[int, Field(ge=0)] = 1
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+
+    @property
+    def warm_up_s(self) -> float:
+        return self.duration_s * self.warm_up_fraction
+
+
+class Scenario(_Description):
+    """What runs where, under which load, for how long."""
+
+    name: str = "scenario"
+    platform: str
+    machine: str | None = None
+    """A hardware profile; the platform's own unless given."""
+    tenants: Annotated[tuple[Tenants, ...], Field(min_length=1)]
+    run: Run = Run()
+    scheduler: str = "fluid"
+    """How the machine's cores are shared: a profile of a CPU scheduler, or `platform` for what each kernel of the platform has."""
+    guest_scheduler: str | None = None
+    """How virtual machines share theirs inside, likewise; as the machine unless given."""
+    swap: Bytes = 0.0
+    """Swap space of the host, for its processes; none unless given. Swap files that a hypervisor makes for its machines come with it."""
+    overcommit_memory: bool = False
+    """Whether virtual machines may be promised more memory than there is."""
+    override: dict[str, float | str] = {}
+    """Numbers set by hand: `layer.field` or `workload.request.operation.field` → value in its own unit, text with a unit,
+    or the word low or high for that end of its range."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [group.name for group in self.tenants]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"tenants {', '.join(twice)}: named twice; give each group a name of its own")
+        for group in self.tenants:
+            members = re.compile(re.escape(group.name) + r"( vm)? \d+")
+            taken = [name for name in names if (group.count > 1 or group.per_vm > 1) and members.fullmatch(name)]
+            if taken:
+                raise ValueError(f"tenants {taken[0]}: the name of a member of {group.name!r}; give it another name")
+        return self
+
+    def schedulers_on(self, stack: Stack) -> Mapping[str, str]:
+        """The name of a CPU scheduler for each layer of a stack that schedules, the machine's first."""
+        return schedulers_on(stack, self.scheduler, self.guest_scheduler)
+
+    def layer_overrides(self, catalog: Catalog) -> Overrides:
+        """The overrides that are for no workload of its own, no scheduler and no memory."""
+        others = (*(f"{group.workload}." for group in self.tenants), *(f"{name}." for name in catalog.names("schedulers")))
+        return {path: wanted for path, wanted in self.override.items() if not path.startswith(others) and not is_memory_path(path)}
+
+    def digest(self) -> str:
+        """A fingerprint of everything that it says."""
+        document = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(document.encode()).hexdigest()[:16]
