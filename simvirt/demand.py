@@ -2,13 +2,14 @@
 
 An operation says what is asked for, never how a platform does it. Operations of the `os` interface are what an application asks of
 an operating system; those of the `machine` interface are what a kernel asks of a machine, real or virtual. Every numeric
-field is an amount, so operations can be added and scaled.
+field is an amount, but for those named as properties, so operations can be added and scaled.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import ClassVar, Self
 
 __all__ = [
     "AddressSpaceSwitch",
@@ -42,6 +43,7 @@ __all__ = [
     "OsOperation",
     "PageFault",
     "PageTableUpdate",
+    "PageVisits",
     "Privileged",
     "Receive",
     "Send",
@@ -74,19 +76,28 @@ class Interface:
 class Operation:
     """A quantity of one kind of work. Amounts are linear: `a + b` and `a.scaled(x)` mean what they say."""
 
+    PROPERTIES: ClassVar[frozenset[str]] = frozenset()
+    """Fields that say what the work is like, not how much of it there is: they do not add up."""
+
     def __add__(self, other: Self) -> Self:
         if type(self) is not type(other):
             raise TypeError(f"cannot add {type(self).__name__} and {type(other).__name__}: only the same operation adds up")
-        return replace(self, **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+        unlike = sorted(name for name in self.PROPERTIES if getattr(self, name) != getattr(other, name))
+        if unlike:
+            raise ValueError(f"cannot add two {type(self).__name__} that differ in {', '.join(unlike)}: only like work adds up")
+        return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in self._amounts()})
 
     def scaled(self, factor: float) -> Self:
         """`factor` times as much."""
-        return replace(self, **{f.name: getattr(self, f.name) * factor for f in fields(self)})
+        return replace(self, **{name: getattr(self, name) * factor for name in self._amounts()})
 
     @property
     def is_zero(self) -> bool:
         """Whether nothing is asked for."""
-        return not any(getattr(self, f.name) for f in fields(self))
+        return not any(getattr(self, name) for name in self._amounts())
+
+    def _amounts(self) -> Iterator[str]:
+        return (f.name for f in fields(self) if f.name not in self.PROPERTIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +109,7 @@ class Compute(Operation):
     float_s: float = 0.0
     """The part of `cpu_s` spent in floating-point instructions (an emulator pays more for them)."""
     tlb_misses: float = 0.0
-    """Misses whose page walk the hardware does; their native cost is inside `cpu_s`."""
+    """Misses whose page walk the hardware does, in pages of 4 KiB; their native cost is inside `cpu_s`."""
 
 
 class OsOperation(Operation):
@@ -182,6 +193,20 @@ class Connect(OsOperation):
     """Connections that a peer opens: the handshake before the first message, and the end after the last one."""
 
     count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageVisits(OsOperation):
+    """Accesses of an application that go to another page each, at random, within `size_bytes` of its memory that stand in pages of
+    `page_bytes`. What the translation buffer does not hold is walked for (see `simvirt.layers.translation`); all else about the accesses is
+    in the compute beside them.
+    """
+
+    PROPERTIES: ClassVar[frozenset[str]] = frozenset({"size_bytes", "page_bytes"})
+
+    count: float = 0.0
+    size_bytes: float = 0.0
+    page_bytes: float = 4096.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,7 @@ NEUTRAL = {
     "packet_rate_per_s": 1e30, "channels": 1.0, "receive_queues": 1.0, "service_vcpus": 1.0, "cpu_weight": 1.0,
     "most_bytes": 1048576.0, "depth": 1.0, "dirty_background_ratio": 0.1, "dirty_ratio": 0.2,
     "medium_residency_s": 1e9, "deep_residency_s": 2e9, "threads_per_core": 1.0, "llc_bytes": 1e7, "memory_latency_s": 1e-7,
-    "queueing": 0.2, "memory_bytes_per_s": 2e10, "sibling_speed": 1.0, "remote_latency": 1.0,
+    "backing_page_bytes": 4096.0, "queueing": 0.2, "memory_bytes_per_s": 2e10, "sibling_speed": 1.0, "remote_latency": 1.0,
 }  # fmt: skip
 
 
@@ -206,7 +206,8 @@ def operations_of(interface: Interface) -> tuple[type[Operation], ...]:
 
 def random_operation(cls: type[Operation], rng: random.Random) -> Operation:
     """Amounts up to 10, those that are a part of another one not above it."""
-    amounts = {field.name: rng.choice((0.0, 10 * rng.random())) for field in fields(cls)}
+    amounts = {field.name: rng.choice((0.0, 10 * rng.random())) for field in fields(cls) if field.name not in cls.PROPERTIES}
+    amounts |= dict.fromkeys(cls.PROPERTIES & {"size_bytes"}, 1e9)  # alike in every operation, so that they add up
     for part, whole in (("float_s", "cpu_s"), ("random", "count"), ("fresh", "count"), ("volatile", "count"), ("queued", "count")):
         if part in amounts:
             amounts[part] = rng.random() * amounts[whole]

@@ -38,7 +38,7 @@ def sums(lowered: Lowered) -> Counter[tuple[str, ...]]:
             found[(*label, "bytes")] += item.size_bytes
             continue
         placed = item if isinstance(item, Placed) else Placed(item)
-        for field in fields(placed.operation):
+        for field in (f for f in fields(placed.operation) if f.name not in placed.operation.PROPERTIES):
             label = (type(placed.operation).__name__, field.name, str(placed.context), placed.when.value)
             found[label] += getattr(placed.operation, field.name)
     return found

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ideal import MACHINE, OS, Key, approx, kinds, nonzero, random_demands, random_layer, tally
 
-from simvirt.demand import Compute, Demand, FirstWrite, Interface, Operation
+from simvirt.demand import Compute, Demand, FirstWrite, Interface, Operation, PageVisits
 from simvirt.layers.container import ContainerRuntime
 from simvirt.layers.contract import AbstractLayer, Charge, Resource
 from simvirt.layers.hardware import Hardware
@@ -126,12 +126,12 @@ def test_the_way_loses_nothing(shape: str, seed: int) -> None:
 @every_shape
 @few
 @seeds
-def test_only_compute_varies_with_the_request(shape: str, seed: int) -> None:
+def test_only_what_a_processor_does_by_itself_varies_with_the_request(shape: str, seed: int) -> None:
     rng = random.Random(seed)
     stack = stack_of(shape, rng)
     (demand,) = random_demands(rng, 1)
     varies = tally(f for f in stack.fold(demand) if f.random)
-    alone = Demand(tuple(operation for operation in demand.operations if isinstance(operation, Compute)))
+    alone = Demand(tuple(operation for operation in demand.operations if isinstance(operation, Compute | PageVisits)))
     assert nonzero(varies) == approx(tally(stack.fold(alone)))
 
 

@@ -13,7 +13,7 @@ Four rules make one small contract carry every platform:
 - A charge says *when* it is due: always, or only if somebody has to be woken. What wakes nobody costs nothing, which is how batching
 under load
   comes out instead of going in.
-- Amounts are linear in the operation.
+- Amounts are linear in the operation's amounts.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum, StrEnum
+from math import inf
 from typing import Any, ClassVar, Final, Self, TypeVar
 
 from simvirt.demand import Interface, Operation
@@ -214,6 +215,11 @@ class AbstractLayer(ABC):
     def wake_polled_processor(self, host: Host) -> Lowered:
         """The same while it looks out for work for that processor."""
         return ()
+
+    @property
+    def backing_page_bytes(self) -> float:
+        """Pages in which it backs the memory of its virtual machines, where they are walked for; as large as anybody likes elsewhere."""
+        return inf
 
     @property
     def halt_poll_s(self) -> float:

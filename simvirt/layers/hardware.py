@@ -8,8 +8,9 @@ from typing import ClassVar, Final, final
 from simvirt.demand import BlockFlush, BlockRead, BlockReadCached, BlockWrite, DeviceReceive, DeviceSend, Interface, Operation
 from simvirt.evidence import Cost
 from simvirt.layers.contract import AbstractLayer, BlockWork, Charge, Host, Lowered, Resource, charges
+from simvirt.layers.translation import HUGE_PAGE_BYTES, LARGE_PAGE_BYTES
 
-__all__ = ["NIC_LATENCY", "Disk", "Hardware", "Idle", "Nic", "Socket"]
+__all__ = ["NIC_LATENCY", "Disk", "Hardware", "Idle", "Nic", "Socket", "Translation"]
 
 NIC_LATENCY: Final = "nic_latency"
 """Cause of what a network card delays a message by."""
@@ -107,6 +108,29 @@ class Socket:
     """Latency of another socket's memory, relative to that of the own."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Translation:
+    """A core's last-level translation buffer (TLB), and what the hardware does when it misses.
+
+    Pages that programs do not say how they visit are charged otherwise: by misses that a workload states.
+    """
+
+    entries: Cost
+    """For pages of 4 KiB."""
+    large_entries: Cost
+    """For pages of 2 MiB."""
+    huge_entries: Cost
+    """For pages of 1 GiB."""
+    walk_s: Cost
+    """One walk of four levels whose tables are in the caches."""
+
+    def entries_for(self, page_bytes: float) -> float:
+        """How many pages of a size it holds."""
+        if page_bytes >= HUGE_PAGE_BYTES:
+            return self.huge_entries.si
+        return (self.large_entries if page_bytes >= LARGE_PAGE_BYTES else self.entries).si
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware(AbstractLayer):
@@ -129,6 +153,7 @@ class Hardware(AbstractLayer):
     """Speed of one core relative to the reference core."""
     memory_bytes: Cost
     socket: Socket
+    translation: Translation
     idle: Idle
     nic: Nic
     disk: Disk

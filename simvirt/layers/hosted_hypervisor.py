@@ -129,6 +129,10 @@ class HostedHypervisor(AbstractLayer):
         return tuple(item for woken in self.cpu.wake_polled() for item in self._on_host(woken))
 
     @property
+    def backing_page_bytes(self) -> float:
+        return self.cpu.paging.walked_page_bytes
+
+    @property
     def halt_poll_s(self) -> float:
         return self.cpu.halt_poll_s.si
 

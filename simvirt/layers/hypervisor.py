@@ -206,6 +206,10 @@ class Hypervisor(AbstractLayer):
         return self.cpu.wake_polled()
 
     @property
+    def backing_page_bytes(self) -> float:
+        return self.cpu.paging.walked_page_bytes
+
+    @property
     def halt_poll_s(self) -> float:
         return self.cpu.halt_poll_s.si
 

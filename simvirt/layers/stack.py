@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
-from simvirt.demand import Compute, Demand, Interface, Operation, Yield
+from simvirt.demand import Compute, Demand, Interface, Operation, PageVisits, Yield
 from simvirt.errors import StackError
 from simvirt.layers.contract import CALLER, AbstractLayer, Charge, Context, Host, Item, Place, Placed, Resource, When
 from simvirt.layers.hardware import Hardware
+from simvirt.layers.translation import BASE_PAGE_BYTES, missed, native_walk, nested_walk
 
 __all__ = ["APPLICATION", "FoldedCharge", "Processors", "Stack", "misfit"]
 
@@ -117,12 +118,28 @@ class Stack:
                 own = Charge(cause="compute", amount=work.cpu_s, layer=APPLICATION)
                 folded.append(FoldedCharge(own, random=True))
                 folded += (FoldedCharge(c, random=True) for c in self._lower(work, top, CALLER, When.ALWAYS))
+            elif isinstance(operation, PageVisits):
+                folded += (FoldedCharge(c, random=True) for c in self._walk(operation, top))
             elif isinstance(operation, Yield):
                 turn = Charge(cause="yield", amount=operation.count, resource=Resource.TURN, layer=APPLICATION)
                 folded.append(FoldedCharge(turn, random=False))
             else:
                 folded += (FoldedCharge(c, random=False) for c in self._lower(operation, top, CALLER, When.ALWAYS))
         return tuple(folded)
+
+    def _walk(self, visits: PageVisits, top: int) -> Iterator[Charge]:
+        """Walks for the visits that miss: the native ones, and what they cost more below.
+
+        An entry of the translation buffer holds the smallest of the pages that an address goes through.
+        """
+        size, buffer = visits.page_bytes, self.hardware.translation
+        held = min(size, *(layer.backing_page_bytes for layer in self.layers))
+        misses = visits.count * missed(visits.size_bytes, held, buffer.entries_for(held))
+        walked_s = misses * buffer.walk_s.si * native_walk(size)
+        if walked_s:
+            yield Charge(cause="page_walk", amount=walked_s, layer=self.names[0])
+        like = misses * nested_walk(size, BASE_PAGE_BYTES)
+        yield from self._lower(Compute(cpu_s=walked_s, tlb_misses=like), top, CALLER, When.ALWAYS)
 
     def wake(self, level: int, context: Context, *, polled: bool = False) -> tuple[Charge, ...]:
         """What it costs work in a context to start on a halted virtual processor of the layer at `level`, which may be polled for."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 from typing import final
 
 from simvirt.demand import AddressSpaceSwitch, Compute, FreshPage, Interrupt, KernelEntry, Operation, PageTableUpdate, Privileged
 from simvirt.evidence import Cost
 from simvirt.layers.contract import Charge, charges
+from simvirt.layers.translation import BASE_PAGE_BYTES, nested_walk
 
 __all__ = ["Paging", "VirtualCpu"]
 
@@ -23,14 +25,40 @@ class Paging:
     """
 
     nested_walk_s: Cost
-    """Extra page-walk time per TLB miss."""
+    """Extra page-walk time per TLB miss, pages of 4 KiB in both dimensions."""
+    backing_page_bytes: Cost
+    """Pages in which the hypervisor backs the machine's memory: larger ones shorten the walk and are touched first less often."""
     fresh_page_s: Cost
-    """Backing one frame at its first touch, without the exit."""
+    """Backing one frame of 4 KiB at its first touch, without the exit."""
+    clear_share: Cost
+    """Part of `fresh_page_s` that clears the frame, which a larger page pays for each 4 KiB too."""
     fresh_page_exits: Cost
+    """Exits for it."""
     page_table_update_s: Cost
     """One entry written by the guest's kernel."""
     address_space_switch_s: Cost
     """One load of the page-table base register."""
+
+    @property
+    def walked_page_bytes(self) -> float:
+        """The size of page that limits what one entry of the translation buffer holds; none where nothing is walked in two dimensions."""
+        return self.backing_page_bytes.si if self.nested_walk_s.si else inf
+
+    @property
+    def walk_s(self) -> float:
+        """Extra time of one walk for a guest's page of 4 KiB."""
+        return self.nested_walk_s.si * nested_walk(BASE_PAGE_BYTES, self.backing_page_bytes.si)
+
+    @property
+    def backed_per_touch(self) -> float:
+        """First touches of backing pages per first touch of a frame of 4 KiB, memory being touched all over."""
+        return BASE_PAGE_BYTES / max(BASE_PAGE_BYTES, self.backing_page_bytes.si)
+
+    @property
+    def fresh_s(self) -> float:
+        """Backing one frame of 4 KiB, alone or as a part of a larger page."""
+        cleared = self.clear_share.si
+        return self.fresh_page_s.si * (cleared + (1.0 - cleared) * self.backed_per_touch)
 
 
 @final
@@ -78,7 +106,7 @@ class VirtualCpu:
         paging = self.paging
         match operation:
             case Compute(cpu_s=cpu_s, float_s=float_s, tlb_misses=misses):
-                walk = Charge(cause="nested_walk", amount=misses * paging.nested_walk_s)
+                walk = Charge(cause="nested_walk", amount=misses * paging.walk_s)
                 slowed_s = (cpu_s - float_s) * (self.integer_factor.si - 1.0) + float_s * (self.float_factor.si - 1.0)
                 walked = replace(operation, tlb_misses=0.0) if paging.nested_walk_s.si else operation
                 return (*charges(walk, Charge(cause="emulation", amount=slowed_s)), walked)
@@ -93,8 +121,9 @@ class VirtualCpu:
             case AddressSpaceSwitch(count=count):
                 return (*charges(Charge(cause="address_space_switch", amount=count * paging.address_space_switch_s)), operation)
             case FreshPage(count=count):
-                backing = Charge(cause="page_backing", amount=count * paging.fresh_page_s)
-                return (*charges(backing), *self.exits("page_backing_exit", count * paging.fresh_page_exits), operation)
+                backing = Charge(cause="page_backing", amount=count * paging.fresh_s)
+                exits = count * paging.backed_per_touch * paging.fresh_page_exits
+                return (*charges(backing), *self.exits("page_backing_exit", exits), operation)
         return None
 
     def wake(self) -> tuple[Charge | Operation, ...]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from simvirt.catalog import Catalog
 from simvirt.cpu_limits import limit_misfits, too_many
 from simvirt.errors import CatalogError, ScenarioError, StackError, nearest
+from simvirt.layers.translation import BASE_PAGE_BYTES
 from simvirt.memory_contention import memory_misfits, memory_notes
 from simvirt.memory_plan import MemoryWish, misfits, together_too_large
 from simvirt.scenario.description import Scenario, Tenants
@@ -102,6 +103,8 @@ def _place(path: str, group: Tenants, resolved: Resolved) -> Iterator[str]:
     elif workload.requires != ground.provides:
         wanted = f"{group.workload!r} requires {workload.requires} and is offered {ground.provides} by {ground.names[-1]!r}"
         yield f"{path}.workload: {wanted}; choose a platform that provides {workload.requires}"
+    if group.page_size != BASE_PAGE_BYTES and not workload.visits_pages:
+        yield f"{path}.page_size: {group.workload!r} does not say how it visits its pages (no page_visits); remove it"
     yield from disk_misfits(path, group, workload, stack.hardware.memory_bytes.si)
 
 

@@ -43,8 +43,9 @@ class Resolved:
 
     @cached_property
     def workloads(self) -> tuple[Workload, ...]:
-        """One for each group of tenants."""
-        return tuple(self.catalog.workload(group.workload, self.scenario.override) for group in self.scenario.tenants)
+        """One for each group of tenants, its memory in pages of the group's size."""
+        groups, override = self.scenario.tenants, self.scenario.override
+        return tuple(self.catalog.workload(group.workload, override).in_pages(group.page_size) for group in groups)
 
     @cached_property
     def groups(self) -> tuple[tuple[Tenants, Workload], ...]:

@@ -14,7 +14,7 @@ from simvirt.evidence import dimension_of_unit
 from simvirt.layers.contract import Place, Resource, costs_of
 from simvirt.layers.path import Step, plan_path
 from simvirt.layers.stack import Stack
-from simvirt.scenario import Scenario
+from simvirt.scenario import Resolved, Scenario
 from simvirt.simulation import RunOutcome
 from simvirt.units import DIMENSIONS
 from simvirt.validation.case import Measurement
@@ -61,9 +61,8 @@ def _of_run(run: RunOutcome, by: Measurement, group: str) -> float:
 def from_path(scenario: Scenario, by: Measurement, profiles: tuple[Path, ...]) -> float:
     """CPU time of a mean request of the first group of tenants that wakes nobody, in SI units."""
     catalog = catalog_of(profiles)
-    stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides(catalog))
-    workload = catalog.workload(scenario.tenants[0].workload, scenario.override)
-    steps = (step for step in plan_path(stack, workload.demand).steps if step.resource is Resource.CPU)
+    resolved = Resolved(scenario, catalog)
+    steps = (step for step in plan_path(resolved.stack, resolved.workloads[0].demand).steps if step.resource is Resource.CPU)
     if by.of != "path_cpu_s":
         steps = (step for step in steps if step.context.place is Place.CALLER)
     seconds = sum(_charged_s(step, by.layers) for step in steps)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
-from simvirt.demand import Demand, DiskRead, DiskWrite, Interface
+from simvirt.demand import Demand, DiskRead, DiskWrite, Interface, PageVisits
 from simvirt.evidence import Cost
 from simvirt.memory_character import MemoryCharacter
 from simvirt.workloads.distributions import Distribution
@@ -24,6 +25,16 @@ class RequestClass:
     demand: Demand
     evidence: tuple[tuple[str, Cost], ...] = ()
     """Each number of the demand by its path (`operation.field`)."""
+
+    @property
+    def visits_pages(self) -> bool:
+        """Whether it says how it visits its pages."""
+        return any(isinstance(operation, PageVisits) for operation in self.demand.operations)
+
+    def in_pages(self, page_bytes: float) -> Self:
+        """The same with its memory in pages of this size."""
+        visited = (replace(o, page_bytes=page_bytes) if isinstance(o, PageVisits) else o for o in self.demand.operations)
+        return replace(self, demand=Demand(tuple(visited)))
 
     @property
     def waits_for_disk(self) -> bool:
@@ -55,6 +66,17 @@ class Workload:
     """What it takes of memory; None if its profile says nothing of it."""
     aggressor: bool = False
     """Whether it is there to disturb others: surveys leave it out."""
+
+    @property
+    def visits_pages(self) -> bool:
+        """Whether any of its requests says how it visits its pages."""
+        return any(request.visits_pages for request in self.requests)
+
+    def in_pages(self, page_bytes: float) -> Self:
+        """The same with its memory in pages of this size."""
+        if not self.visits_pages:
+            return self
+        return replace(self, requests=tuple(request.in_pages(page_bytes) for request in self.requests))
 
     @property
     def evidence(self) -> Iterator[tuple[str, Cost]]:
