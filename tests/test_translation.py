@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from simvirt.catalog import Catalog
 from simvirt.demand import Compute, Demand, FreshPage, PageVisits
 from simvirt.errors import ScenarioError
@@ -99,7 +100,8 @@ def test_stated_misses_are_walked_for_as_before() -> None:
 
 def test_large_backing_pages_are_touched_first_once_for_512_frames() -> None:
     """The violation is paid once for 512 frames, clearing for each: 3,400 * (0.36 + 0.64 / 512) cycles a frame, and 1/512 of an exit."""
-    small, large = (on("kvm", **given).layers[-2].lower(FreshPage(count=512.0), on("kvm").host) for given in ({}, {"backing_page_bytes": "2 MiB"}))
+    stacks = (on("kvm"), on("kvm", backing_page_bytes="2 MiB"))
+    small, large = (stack.layers[-2].lower(FreshPage(count=512.0), stack.host) for stack in stacks)
     backing = [next(item for item in lowered if getattr(item, "cause", "") == "page_backing").amount for lowered in (small, large)]
     assert backing[0] == pytest.approx(512 * 3400 / 2.5e9)
     assert backing[1] == pytest.approx(512 * 3400 / 2.5e9 * (0.36 + 0.64 / 512))
@@ -107,7 +109,7 @@ def test_large_backing_pages_are_touched_first_once_for_512_frames() -> None:
     assert exits[0] == pytest.approx(512 * exits[1])
 
 
-def test_a_tenant_chooses_its_pages(tmp_path: object) -> None:
+def test_a_tenant_chooses_its_pages() -> None:
     document = {
         "platform": "bare-metal",
         "tenants": [{"workload": "table-lookup", "page_size": "2 MiB", "load": {"kind": "poisson", "rate_per_s": "10 /s"}}],
