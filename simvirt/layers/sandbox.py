@@ -37,8 +37,10 @@ _FILES = Context(Place.THREAD, "file server")
 class Sandbox(AbstractLayer):
     """Answers system calls in user space.
 
-    syscall = intercept_s + service_s + host_syscalls host calls. Packets go through a network stack of its own: received on a thread,
-    sent on the caller. Files are opened by a server process outside. User-mode instructions and mapped memory cost nothing extra.
+    syscall = intercept_s + service_s + host_syscalls host calls; a read or write of a file makes file_syscalls host calls and costs
+    block_s in the sandbox's own file layer. Each host call of the sandbox's kernel costs host_call_s on top: what it takes to leave the mode in which
+    that kernel runs. Packets go through a network stack of its own: received on a thread, sent on the caller. Files are opened by a server
+    process outside. User-mode instructions and mapped memory cost nothing extra.
     """
 
     kind: ClassVar[str] = "sandbox"
@@ -54,6 +56,8 @@ class Sandbox(AbstractLayer):
     """Handling one system call there, beyond what the host's kernel would spend inside the same call."""
     host_syscalls: Cost
     """Host system calls per system call of the program."""
+    host_call_s: Cost
+    """Added to each host call that the sandbox's kernel makes: leaving the mode in which it runs, and coming back."""
     page_fault_s: Cost
     """Added to each fault."""
     context_switch_s: Cost
@@ -69,8 +73,10 @@ class Sandbox(AbstractLayer):
     receive_s_per_byte: Cost
     send_s: Cost
     send_s_per_byte: Cost
+    file_syscalls: Cost
+    """Host system calls per read or write of a file or of a disk."""
     block_s: Cost
-    """Added to each block request."""
+    """Work of the sandbox's file layer for each."""
     block_s_per_byte: Cost
     cpu_weight: Cost
     """Weight of the sandbox's control group among its siblings, 1 being the kernel's default for a group."""
@@ -99,7 +105,7 @@ class Sandbox(AbstractLayer):
                 return self._receive(operation)
             case Send(packets=packets, size_bytes=size):
                 stack = Charge(cause="sandbox_net_tx", amount=packets * self.send_s + size * self.send_s_per_byte)
-                return (*charges(stack), Syscall(count=packets), operation)
+                return (*charges(stack), *self._host_calls(packets), operation)
             case (
                 DiskRead(count=count, size_bytes=size)
                 | DiskReadCached(count=count, size_bytes=size)
@@ -108,15 +114,20 @@ class Sandbox(AbstractLayer):
                 | FileWrite(count=count, size_bytes=size)
             ):
                 added = Charge(cause="sandbox_block", amount=count * self.block_s + size * self.block_s_per_byte)
-                return (*charges(added), Syscall(count=count), operation)
+                return (*charges(added), *self._host_calls(count * self.file_syscalls), operation)
             case Flush(count=count):
-                return (Syscall(count=count), operation)
+                return (*self._host_calls(count), operation)
         return (operation,)
 
     def _syscall(self, operation: Syscall, count: float) -> Lowered:
         intercept = Charge(cause="intercept", amount=count * self.intercept_s)
         service = Charge(cause="sandbox_kernel", amount=count * self.service_s)
-        return (*charges(intercept, service), Syscall(count=count * self.host_syscalls, kernel_s=operation.kernel_s))
+        return (*charges(intercept, service), *self._host_calls(count * self.host_syscalls, operation.kernel_s))
+
+    def _host_calls(self, count: float, kernel_s: float = 0.0) -> Lowered:
+        """Calls that the sandbox's kernel makes to the host's."""
+        left = Charge(cause="host_call", amount=count * self.host_call_s)
+        return (*charges(left), Syscall(count=count, kernel_s=kernel_s))
 
     def _open(self, count: float) -> Lowered:
         serve = Charge(cause="file_server", amount=count * self.file_open_s)
@@ -128,4 +139,4 @@ class Sandbox(AbstractLayer):
     def _receive(self, operation: Receive) -> Lowered:
         packets, size = operation.packets, operation.size_bytes
         stack = Charge(cause="sandbox_net_rx", amount=packets * self.receive_s + size * self.receive_s_per_byte)
-        return in_context(_NETWORK, operation, Wake(count=operation.messages), Syscall(count=packets), *charges(stack))
+        return in_context(_NETWORK, operation, Wake(count=operation.messages), *self._host_calls(packets), *charges(stack))
