@@ -38,9 +38,9 @@ class Sandbox(AbstractLayer):
     """Answers system calls in user space.
 
     syscall = intercept_s + service_s + host_syscalls host calls; a read or write of a file makes file_syscalls host calls and costs
-    block_s in the sandbox's own file layer. Each host call of the sandbox's kernel costs host_call_s on top: what it takes to leave the mode in which
-    that kernel runs. Packets go through a network stack of its own: received on a thread, sent on the caller. Files are opened by a server
-    process outside. User-mode instructions and mapped memory cost nothing extra.
+    block_s in the sandbox's own file layer. Each host call of the sandbox's kernel costs host_call_s on top: what it takes to leave the
+    mode in which that kernel runs. Packets go through a network stack of its own: received on a thread, sent on the caller. Files are
+    opened by a server process outside. User-mode instructions and mapped memory cost nothing extra.
     """
 
     kind: ClassVar[str] = "sandbox"
