@@ -71,7 +71,7 @@ def points(catalog: Catalog, seed: int, quick: bool) -> list[Point]:
 
 
 def _platforms(catalog: Catalog) -> list[str]:
-    return [name for name in catalog.names("platforms") if not catalog.platform(name).variant_of]
+    return [name for name in catalog.names("platforms") if catalog.platform(name).surveyed]
 
 
 def _one_per_family(catalog: Catalog) -> list[str]:

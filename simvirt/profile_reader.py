@@ -61,6 +61,13 @@ class Platform:
     """The hardware that it is shown on unless another is asked for."""
     variant_of: str = ""
     """The platform of which it differs in one choice (a device, a driver's option), if it does: surveys leave it out."""
+    era: str = ""
+    """The year that it shows, where that is past: surveys leave it out."""
+
+    @property
+    def surveyed(self) -> bool:
+        """Whether a survey of platforms includes it."""
+        return not (self.variant_of or self.era)
 
 
 FAMILIES: Final = ("native", "type1", "type2", "container", "container_in_vm", "microvm", "sandbox", "nested")
@@ -194,13 +201,14 @@ def build_cost(entry: Any, field: str, path: str, references: Mapping[str, Refer
     return cost
 
 
-_PLATFORM_KEYS: Final = {f.name for f in fields(Platform)} - {"name", "variant_of"}
+_OPTIONAL_PLATFORM_KEYS: Final = {"variant_of", "era"}
+_PLATFORM_KEYS: Final = {f.name for f in fields(Platform)} - _OPTIONAL_PLATFORM_KEYS - {"name"}
 
 
 def build_platform(name: str, table: dict[str, Any]) -> Platform:
     path = f"platforms/{name}"
     problems = [f"{path}.{key}: missing" for key in sorted(_PLATFORM_KEYS - table.keys())]
-    known = _PLATFORM_KEYS | {"variant_of"}
+    known = _PLATFORM_KEYS | _OPTIONAL_PLATFORM_KEYS
     problems += [f"{path}.{key}: not a part of a platform; {nearest(key, known)}" for key in sorted(table.keys() - known)]
     if not problems:
         words = [(key, table[key]) for key in sorted(table.keys() - {"layers"})]

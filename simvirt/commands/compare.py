@@ -44,13 +44,13 @@ def compare(
     seed: int | None,
     profiles: Sequence[Path],
 ) -> list[str]:
-    """Run a scenario on each platform (all, if none is named) on one machine, and set the results side by side."""
+    """Run a scenario on each platform (without names: all but variants and those of the past) on one machine, and set the results side by side."""
     scenario = read_scenario(path, catalog, replications=replications, seed=seed)
     _check_names((*platforms, *([baseline] if baseline else [])), catalog)
     machine = scenario.machine or catalog.platform(scenario.platform).machine
     scenario = scenario.model_copy(update={"machine": machine})
     reference = baseline or native_platform(catalog)
-    names = tuple(platforms) or catalog.names("platforms")
+    names = tuple(platforms) or tuple(name for name in catalog.names("platforms") if catalog.platform(name).surveyed)
     candidates = _candidates(scenario, (*([reference] if reference else []), *names), catalog)
     if baseline in candidates.reasons:
         raise ScenarioError(f"baseline {baseline}: {problem}" for problem in candidates.reasons[baseline])
