@@ -112,7 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     compare = commands.add_parser("compare", parents=[runs, profiles], help="run a scenario on several platforms and compare them")
-    compare.add_argument("--platforms", metavar="A,B,...", type=_names, default=(), help="default: all that can run the scenario")
+    surveyed = "default: all that can run it, but for variants and those of the past"
+    compare.add_argument("--platforms", metavar="A,B,...", type=_names, default=(), help=surveyed)
     compare.add_argument("--baseline", metavar="A", help="what the others are measured against (default: a native platform)")
     compare.set_defaults(command=_compare)
     _add_image(commands, profiles)

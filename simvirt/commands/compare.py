@@ -44,7 +44,7 @@ def compare(
     seed: int | None,
     profiles: Sequence[Path],
 ) -> list[str]:
-    """Run a scenario on each platform (without names: all but variants and those of the past) on one machine, and set the results side by side."""
+    """Run a scenario on each platform (if none is named, those that surveys include) on one machine, and set the results side by side."""
     scenario = read_scenario(path, catalog, replications=replications, seed=seed)
     _check_names((*platforms, *([baseline] if baseline else [])), catalog)
     machine = scenario.machine or catalog.platform(scenario.platform).machine
