@@ -61,6 +61,14 @@ class Share:
     """Whether it then gives way to that processor whose thread has the lock, if that one waits to run."""
     halt_poll_s: float = 0.0
     """How long at most the level above looks out for work for an idle processor of the group before it lets it sleep; by rules only."""
+    counts_ticks: bool = False
+    """Whether the kernel inside tells time by counting ticks, not by reading a counter; this and the next three by rules only."""
+    redelivers_ticks: bool = False
+    """Whether ticks that were due while a processor was taken away are given to it afterwards, each of them."""
+    late_tick_s: float = 0.0
+    """Time that each of those takes."""
+    charges_steal: bool = False
+    """Whether the kernel inside charges its tasks for time in which their processor was taken away."""
 
     @property
     def plain(self) -> bool:
