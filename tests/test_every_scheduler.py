@@ -696,16 +696,15 @@ def calls_per_decision(rules: AbstractRules, cores: int, tasks: int) -> float:
     return calls / (cpu.decisions() - before)
 
 
-@pytest.mark.parametrize("name", NESTED)
-def test_a_decision_takes_no_more_calls_with_more_tasks(name: str) -> None:
-    """Credit is left out: by its own rule it goes through all active tasks once per slice to hand out credits."""
-    few, many = (calls_per_decision(RULES[name], 1, tasks) for tasks in (10, 160))
+@every_rules
+def test_a_decision_takes_no_more_calls_with_more_tasks(rules: AbstractRules) -> None:
+    few, many = (calls_per_decision(rules, 1, tasks) for tasks in (10, 160))
     assert many <= 1.3 * few + 4 * math.log2(160 / 10)
 
 
-@pytest.mark.parametrize("name", NESTED)
-def test_a_decision_takes_no_more_calls_with_more_cores(name: str) -> None:
-    few, many = (calls_per_decision(RULES[name], cores, 4 * cores) for cores in (2, 32))
+@every_rules
+def test_a_decision_takes_no_more_calls_with_more_cores(rules: AbstractRules) -> None:
+    few, many = (calls_per_decision(rules, cores, 4 * cores) for cores in (2, 32))
     assert many <= 1.3 * few + 4 * math.log2(32 / 2)
 
 
