@@ -125,6 +125,10 @@ class AbstractThread(ABC):
         `done` may call `run` again at once, on this thread or on others.
         """
 
+    def run_after(self, exit_s: float, cpu_s: float, done: Done, argument: Any) -> None:
+        """The same, after the time in which an idle core wakes up: the thread has it then, and executes nothing."""
+        self.run(exit_s + cpu_s, done, argument)
+
     def take_stalls(self) -> tuple[float, float]:
         """CPU time that it has had and not made use of since this was asked last: lost by contention for caches and memory, and to the
         other thread of its core. Nothing, where neither is modelled.
