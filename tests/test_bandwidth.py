@@ -10,6 +10,9 @@ from timeline import Task, Timeline, each
 from simvirt.resources.cpu.contract import Share
 from simvirt.resources.cpu.discrete.bandwidth import QuotaRules
 from simvirt.resources.cpu.discrete.cfs import CompletelyFair
+from simvirt.resources.cpu.discrete.contract import AbstractRules
+from simvirt.resources.cpu.discrete.eevdf import EarliestEligibleDeadline
+from simvirt.resources.cpu.discrete.proportional_share import ProportionalShare
 from simvirt.resources.cpu.discrete.scheduler import DiscreteGroup
 
 RULES = CompletelyFair(hz=1000)
@@ -31,9 +34,10 @@ def bursts(task: Task, start_s: float, first_s: float) -> None:
     engine.wakeup(lambda: task.thread.run(first_s, lambda _: source.at(engine.now + 0.05), None)).at(start_s)
 
 
-def test_a_hog_runs_for_its_quota_and_waits_for_the_period() -> None:
-    """10 per 100: two slices of 5, then nothing until 100."""
-    line = Timeline(RULES)
+@pytest.mark.parametrize("rules", [RULES, EarliestEligibleDeadline(hz=1000), ProportionalShare(hz=1000)])
+def test_a_hog_runs_for_its_quota_and_waits_for_the_period(rules: AbstractRules) -> None:
+    """10 per 100: two slices of 5, then nothing until 100; alone, whatever the order that the rules have."""
+    line = Timeline(rules)
     a = line.task("a", capped(0.1)).hog()
     assert line.who(200, step=5.0) == ("aa" + "." * 18) * 2
     assert throttled(a.group) == (1, 1)  # the period that ends at 200 is counted by the events of that instant
