@@ -17,9 +17,16 @@ its core an antagonist that finds its lines in the cache takes more of memcached
 
 Taken for the published machines (e2-standard-2, Ubuntu 18.04, supposedly Linux 5.4, for the teams of 2021; n2d-highcpu-2, Ubuntu 22.04,
 supposedly Linux 5.15 to 6.5, for 2024): ticks of 250 Hz, CFS, and that the two processors are the two threads of one core, on a host with
-the last-level cache and memory of m5d.metal, which nobody else uses. How long the antagonists pause is not known: the part of the time
-that each runs is fitted to one number, by how much it lowered what 4PiR2's server carried at most; the other two teams are scored.
-How memcached uses memory is a guess from its set-up, made with all rows in view.
+the last-level cache and memory of m5d.metal, which nobody else uses.
+
+Beside antagonists in memory, which run on the other thread of the core, the server is described on both, alone too: interrupts come to
+the other thread, while that is idle, and slow the server down by 0.56 of their time (its computing is set with that). On one thread the
+same server carries 10 % less, for interrupts take all of their time from it; compared with that, any light neighbour on the other thread
+would seem to help. An idle thread that wakes up takes nothing from its sibling.
+
+How long the antagonists pause is not known: the part of the time that each runs is fitted to one number, by how much it lowered what
+4PiR2's server carried at most; the other two teams are scored. How memcached uses memory is a guess from its set-up, made with all rows in
+view.
 
 Missing. Other threads of the node: they would make the scheduler choose anew between ticks, which brings virtual runtimes together, so that
 some slices last two ticks; a candidate for the longer waits that are measured past saturation.
@@ -58,7 +65,8 @@ PROFILES: Final = (HERE / "profiles",)
 MACHINE: Final = "small-server"
 ONE_CORE: Final = {f"{MACHINE}.cores": 1.0, f"{MACHINE}.sockets": 1.0}
 HOG: Final = "batch-compute"
-ALONE, BESIDE = "alone", "beside"
+ALONE, BESIDE, PAIR = "alone", "beside", "pair"
+"""The last: alone, on both threads of a core."""
 CONFIDENCE: Final = 0.95
 REPLICATIONS, QUICK_REPLICATIONS = 5, 2
 VICTIM: Final = "web-service"
@@ -84,9 +92,9 @@ TWO_PROCESSORS: Final = {"cfs.latency_s": 12.0, "cfs.min_granularity_s": 1.5, "c
 """Of the machine that was measured, which double what is 6, 0.75 and 1 ms on the one processor that is simulated; ms."""
 CONNECTIONS: Final = 64
 """Of the load generator: 16 threads with 4 connections, one command under way on each."""
-SHARES: Final[Mapping[str, float]] = {ALONE: 1.0, BESIDE: 0.5}
+SHARES: Final[Mapping[str, float]] = {ALONE: 1.0, BESIDE: 0.5, PAIR: 1.0}
 """Of the processor, by weight."""
-SECONDS, QUICK_SECONDS = {ALONE: 0.4, BESIDE: 3.0, "llc": 0.4, "membw": 0.4}, 0.1
+SECONDS, QUICK_SECONDS = {ALONE: 0.4, BESIDE: 3.0, PAIR: 0.4, "llc": 0.4, "membw": 0.4}, 0.1
 CPU_ANTAGONISTS: Final = ("cpu", "l1i")
 MEMORY_ANTAGONISTS: Final = {"llc": "cache-thrasher", "membw": "bandwidth-hog"}
 """On the other processor → the workload that stands for it."""
@@ -199,15 +207,30 @@ def outside_s(team: str) -> float:
     return medians[min(medians)] - 1 / capacity_alone_per_s(team)
 
 
-def _compute_us(catalog: Catalog, team: str) -> float:
+def _compute_us(catalog: Catalog, team: str, *, pair: bool = False) -> float:
     """Computing per command that makes the server saturate where it did, its system calls and packets being known.
 
-    Every packet is an interrupt of its own: while the server computes, the card has been told of all that came before.
+    Every packet is an interrupt of its own: while the server computes, the card has been told of all that came before. On one processor
+    interrupts take its time; on two (`pair`) they run on the other thread of the core, and slow it down.
     """
     path = plan_path(catalog.stack(PLATFORM, MACHINE, ONE_CORE), catalog.workload(MEMCACHED).demand)
-    known_s = path.cpu_s(0.0) + sum(step.asleep.total for step in path.steps if step.context.place is Place.INTERRUPT)
+    interrupts = [step for step in path.steps if step.context.place is Place.INTERRUPT]
+    handled_s = sum(step.asleep.total for step in interrupts)
+    known_s = path.cpu_s(0.0) + handled_s
+    if pair:
+        in_handlers_s = handled_s + sum(step.fixed.total for step in interrupts)
+        known_s += in_handlers_s * _sibling_loss(catalog) - in_handlers_s
     profile_s = next(cost.si for name, cost in catalog.workload(MEMCACHED).evidence if name.endswith("compute.cpu_s"))
     return 1e6 * profile_s * (1 / capacity_alone_per_s(team) - known_s) / (path.cpu_s(1.0) - path.cpu_s(0.0))
+
+
+def _sibling_loss(catalog: Catalog) -> float:
+    """What a busy server loses per second of work of an interrupt handler on the other thread of its core, which it slows down in turn."""
+    machine, victim = _topology(catalog), catalog.workload(MEMCACHED).memory
+    assert victim is not None
+    mine, handler = Runner(victim, victim.miss_ratio(victim.working_set_bytes), 1.0), Runner(None, 0.0, issue_share(victim, machine))
+    speeds = solve({mine: 1, handler: 1}, machine).speeds
+    return (1.0 - speeds[mine]) / speeds[handler]
 
 
 def _topology(catalog: Catalog) -> Topology:
@@ -263,23 +286,25 @@ def _published(catalog: Catalog, seed: int, quick: bool) -> Iterator[Point]:
     Response times are those of all commands here, and in the logs those of 1,000 of them per second, sent by connections of their own.
     """
     for team in list(TEAMS)[:1] if quick else TEAMS:
-        compute = {f"{MEMCACHED}.command.compute.cpu_s": _compute_us(catalog, team)}
         think = {"kind": "constant", "value": outside_s(team)}
         capacity = capacity_alone_per_s(team)
         for line in (*SHARES, *MEMORY_ANTAGONISTS):
             share, workload = _share(line), MEMORY_ANTAGONISTS.get(line)
             pause_s = 0.0 if workload is None else 1e-3 * PASS_MS * (1.0 / duties()[line][0] - 1.0)
-            antagonist = {BESIDE: [_hog(weight=BEST_EFFORT)], ALONE: []}.get(line) or []
-            machine = TWO_PROCESSORS
+            antagonist = [_hog(weight=BEST_EFFORT)] if line == BESIDE else []
+            on_both = line not in (ALONE, BESIDE)
+            machine = _two_threads(catalog) if on_both else TWO_PROCESSORS
             if workload is not None:
                 antagonist = [_hog(workload, pause_s, weight=BEST_EFFORT)]
-                machine = {**_two_threads(catalog), f"{workload}.pass.compute.cpu_s": PASS_MS}
+                machine = {**machine, f"{workload}.pass.compute.cpu_s": PASS_MS}
+            compute = {f"{MEMCACHED}.command.compute.cpu_s": _compute_us(catalog, team, pair=on_both)}
             override = {**ONE_CORE, **machine, **compute}
             seconds, replications = (QUICK_SECONDS, QUICK_REPLICATIONS) if quick else (SECONDS[line], REPLICATIONS)
             run = Run(duration_s=seconds, replications=replications, seed=seed, confidence=CONFIDENCE)
             carried = [rate for rate in alone(team, "throughput_per_s") if rate < share * capacity]
             closed = {"kind": "closed", "clients": CONNECTIONS, "think": think}
-            arrivals = [("open", rate, _poisson(rate)) for rate in (carried[::4] if quick else carried)]
+            carried = carried[:1] if line == PAIR else carried[::4] if quick else carried
+            arrivals = [("open", rate, _poisson(rate)) for rate in carried]
             for loop, rate, load in [*arrivals, ("closed", max(alone(team, "throughput_per_s")), closed)]:
                 tenants = [_tenant("victim", MEMCACHED, load, weight=BEST_EFFORT), *antagonist]
                 factors = {"line": line, "loop": loop, "load": rate / capacity, "offered_load_per_s": rate}
@@ -317,6 +342,10 @@ def predictions(results: Results) -> pd.DataFrame:
     table["role"] = ["calibration" if fit else "validation" for fit in fitted]
     wanted = table[["source_key", "antagonist", "offered_load_per_s", "metric"]].itertuples(index=False)
     cells = [_predicted(found, *row) for row in wanted]
+    alone_rows = table[["source_key", "antagonist", "offered_load_per_s", "metric"]].itertuples(index=False)
+    table["predicted_on_pair"] = [
+        _predicted(found, team, PAIR, load, metric)[1] if antagonist == "none" else nan for team, antagonist, load, metric in alone_rows
+    ]
     table["loop"], table["predicted"], table["half_width"] = zip(*cells, strict=True)
     table["range_low"], table["range_high"] = table["predicted"] - table["half_width"], table["predicted"] + table["half_width"]
     return table.assign(error=table["predicted"] / table["measured"] - 1).dropna(subset="predicted").reset_index(drop=True)
@@ -345,7 +374,9 @@ def ratios(table: pd.DataFrame) -> pd.DataFrame:
             if best == "min":
                 lowest = own["offered_load_per_s"].min()
                 own, free = (frame[frame["offered_load_per_s"] == lowest] for frame in (own, free))
-            measured_ratio, predicted_ratio = (own[c].max() / free[c].max() for c in ("measured", "predicted"))
+            free_column = "predicted_on_pair" if antagonist in MEMORY_ANTAGONISTS else "predicted"
+            measured_ratio = own["measured"].max() / free["measured"].max()
+            predicted_ratio = own["predicted"].max() / free[free_column].max()
             role = "calibration" if antagonist in MEMORY_ANTAGONISTS and team == FITTED else "validation"
             duty = duties()[antagonist][0] if antagonist in MEMORY_ANTAGONISTS else 1.0
             error = predicted_ratio / measured_ratio - 1

@@ -10,6 +10,9 @@ from timeline import Task, Timeline, each
 from simvirt.resources.cpu.contract import Share
 from simvirt.resources.cpu.discrete.bandwidth import QuotaRules
 from simvirt.resources.cpu.discrete.cfs import CompletelyFair
+from simvirt.resources.cpu.discrete.contract import AbstractRules
+from simvirt.resources.cpu.discrete.eevdf import EarliestEligibleDeadline
+from simvirt.resources.cpu.discrete.proportional_share import ProportionalShare
 from simvirt.resources.cpu.discrete.scheduler import DiscreteGroup
 
 RULES = CompletelyFair(hz=1000)
@@ -31,9 +34,10 @@ def bursts(task: Task, start_s: float, first_s: float) -> None:
     engine.wakeup(lambda: task.thread.run(first_s, lambda _: source.at(engine.now + 0.05), None)).at(start_s)
 
 
-def test_a_hog_runs_for_its_quota_and_waits_for_the_period() -> None:
-    """10 per 100: two slices of 5, then nothing until 100."""
-    line = Timeline(RULES)
+@pytest.mark.parametrize("rules", [RULES, EarliestEligibleDeadline(hz=1000), ProportionalShare(hz=1000)])
+def test_a_hog_runs_for_its_quota_and_waits_for_the_period(rules: AbstractRules) -> None:
+    """10 per 100: two slices of 5, then nothing until 100; alone, whatever the order that the rules have."""
+    line = Timeline(rules)
     a = line.task("a", capped(0.1)).hog()
     assert line.who(200, step=5.0) == ("aa" + "." * 18) * 2
     assert throttled(a.group) == (1, 1)  # the period that ends at 200 is counted by the events of that instant
@@ -180,3 +184,59 @@ def test_a_group_without_a_cap_has_no_periods() -> None:
     line.engine.run(1.0)
     assert throttled(a.group) == (0, 0)
     assert a.group.counters().throttled_usec == 0.0
+
+
+# ---- slices that expire ----
+
+EXPIRING = CompletelyFair(hz=1000, quota=QuotaRules(slice_expires=1.0))
+
+
+@pytest.mark.parametrize(("rules", "second_ms"), [(RULES, 10.0), (EXPIRING, 8.0)])
+def test_what_another_processor_loses_is_missing(rules: CompletelyFair, second_ms: float) -> None:
+    """Two cores, quota 10. a runs for ever; b, on the other core, for 0.5 at 1 and at 101.2.
+
+    a takes 5; b takes 5, uses 0.5, keeps 1 and gives back 3.5; a takes those at 5 and is throttled by tick 9, owing 0.5. At 100 it pays,
+    at 101 it takes 6 for the 1 that it owes, and 3.5 are left. Kept, the 1 of b is enough: a takes the 3.5 at 106 and is throttled by tick
+    110. Expired, b takes 3.5, keeps 1 and gives back 2: a takes those at 106 and is throttled at 108.
+    """
+    line = Timeline(rules, cores=2)
+    group = line.cpu.group("g", capped(0.1))
+    a = line.task("a", inside=group, core=0).hog()
+    b = line.task("b", inside=group, core=1).wakes((1.0, 0.5), (101.2, 0.5))
+    line.engine.run(0.099)
+    assert each([a, b]) == pytest.approx([9.0, 0.5])
+    line.engine.run(0.199)
+    assert each([a, b]) == pytest.approx([9.0 + second_ms, 1.0])
+
+
+@pytest.mark.parametrize(("rules", "until"), [(RULES, 114), (EXPIRING, 110)])
+def test_a_slice_ends_with_its_period(rules: CompletelyFair, until: int) -> None:
+    """Quota 10. a runs from 0 to 1 and keeps 1 of its slice; from 98 on it uses that, and takes 5 at 99. Kept, they last until 104, and the
+    10 of the new period until 114. Expired, tick 100 finds 4 lost and takes 5 of the new 10, which last until 110.
+    """
+    line = Timeline(rules)
+    line.task("a", capped(0.1)).wakes((0.0, 1.0), (98.0, 1e9))
+    assert line.who(130) == "a" + "." * 97 + "a" * (until - 98) + "." * (130 - until)
+
+
+@pytest.mark.parametrize(("rules", "done"), [(RULES, 105.0), (EXPIRING, 204.0)])
+def test_a_burst_within_quota_may_wait_for_two_periods(rules: CompletelyFair, done: float) -> None:
+    """Quota 20. On each of 20 cores something runs for 0.04, one after the other from 0 on and again from 100.01 on; a needs 5 at 1.
+
+    Each takes 5, or what there is, and keeps 1: at 1 nothing is left of the 20, of which 0.8 were used, and a waits until 100. If slices
+    are kept, the others need no more then: a runs from 100 to 105. If they expire, the others leave nothing again by tick 101, which
+    finds a owing 1: throttled until 200, when it pays and has 4 to go. In no period more than 2 of 20 are used until then.
+    """
+    line = Timeline(rules, cores=21)
+    group = line.cpu.group("g", capped(0.2))
+    for i in range(20):
+        line.task(f"light {i}", inside=group, core=i + 1).wakes((0.045 * i, 0.04), (100.01 + 0.045 * i, 0.04))
+    a = line.task("a", inside=group, core=0).wakes((1.0, 5.0))
+    line.engine.run(0.0995)
+    first_s = group.account().busy_s
+    line.engine.run(0.1995)
+    assert first_s < 0.001
+    if rules is EXPIRING:
+        assert group.account().busy_s - first_s < 0.002
+    line.finish(300)
+    assert a.done == pytest.approx([done], abs=1e-5)

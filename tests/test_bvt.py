@@ -41,12 +41,33 @@ def test_whoever_wakes_waits_for_the_end_of_the_allowance_only() -> None:
 
 
 def test_whoever_runs_beyond_its_allowance_is_preempted() -> None:
-    """a alone from 0 on; b wakes at 101 at v = 0, the least when a was last chosen: it runs at once."""
+    """a alone from 0 on is chosen again at 50 and 100. b wakes at 107, beyond that allowance: it runs at once, at v = 1000."""
     line = Timeline(RULES)
     line.task("a", VM).hog()
-    b = line.task("b", VM).wakes((101.0, 3.0))
+    b = line.task("b", VM).wakes((107.0, 3.0))
     line.finish(200)
-    assert b.done == pytest.approx([104.0])
+    assert b.done == pytest.approx([110.0])
+
+
+def test_whoever_runs_alone_is_chosen_again_now_and_then() -> None:
+    """As before, but b wakes at 101, within the allowance of 100: it waits for 105. It comes at v = 1000, as a had then; at 105
+    a has 1050, at 110 b too: of equals the one that waits, a, until 115, and so on.
+    """
+    line = Timeline(RULES)
+    line.task("a", VM).hog()
+    line.task("b", VM).wakes((101.0, 10.0))
+    line.engine.run(0.1)
+    assert line.who(125, step=5) == "ababa"
+
+
+def test_a_turn_within_a_group_counts_though_the_group_is_left() -> None:
+    """g has x and y, h has z: at each level the least runs next, so x, z, y, z, x ..., whatever the other level does."""
+    line = Timeline(RULES)
+    g = line.cpu.group("g", Share(per_thread=False))
+    for name in "xy":
+        line.task(name, inside=g).hog()
+    line.task("z", Share(per_thread=False)).hog()
+    assert line.who(80, step=5) == "xzyz" * 4
 
 
 def test_a_turn_counts_in_whole_units() -> None:

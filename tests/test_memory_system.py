@@ -249,6 +249,19 @@ def test_time_lost_to_a_sibling_is_told_apart() -> None:
     assert a.take_stalls() == (0.0, 0.0)
 
 
+def test_a_thread_takes_nothing_from_its_sibling_while_it_wakes_up() -> None:
+    """b's half of the core needs 0.2 s to wake up, then b has 0.31 s of work at 0.62 of the speed: 0.7 s. By then a has done 0.2 + 0.31 of
+    its 1 s of work, and is done at 1.19. Each has lost 0.38 of 0.5 s.
+    """
+    bench = Bench(replace(TWO_CORES, cores=1, threads_per_core=2))
+    a, b = bench.thread("a", COMPUTE), bench.thread("b", COMPUTE)
+    bench.run(a, 1.0)
+    b.run_after(0.2, 0.31, lambda _: bench.done_at.update(b=bench.engine.now), None)
+    bench.engine.run(9.0)
+    assert bench.done_at == pytest.approx({"a": 1.19, "b": 0.7}, rel=1e-12)
+    assert a.take_stalls() == pytest.approx((0.0, 0.19)) == b.take_stalls()
+
+
 # ---- nodes ----
 
 

@@ -236,6 +236,31 @@ class AbstractLayer(ABC):
         """Whether it then runs who has the lock."""
         return False
 
+    @property
+    def tells_steal(self) -> bool:
+        """Whether it tells the kernel in a virtual machine for how long its processors were taken away."""
+        return False
+
+    @property
+    def redelivers_ticks(self) -> bool:
+        """Whether ticks that fell into that time are delivered to a virtual machine afterwards."""
+        return False
+
+    @property
+    def tick_s(self) -> float:
+        """Its part of one timer tick: a kernel's for handling it, a hypervisor's for delivering it."""
+        return 0.0
+
+    @property
+    def counts_ticks(self) -> bool:
+        """Whether it tells time by counting ticks, where `schedules_threads`."""
+        return False
+
+    @property
+    def subtracts_steal(self) -> bool:
+        """Whether it does not charge threads for time that it was told was taken away, where `schedules_threads`."""
+        return False
+
     def on(self, clock_hz: float) -> Self:
         """The same layer with its costs resolved for a machine with this clock."""
         return map_costs(self, lambda _, cost: cost.on(clock_hz))

@@ -144,6 +144,18 @@ class HostedHypervisor(AbstractLayer):
     def boosts_holder(self) -> bool:
         return self.cpu.boosts_holder.si > 0.0
 
+    @property
+    def tells_steal(self) -> bool:
+        return self.cpu.tells_steal.si > 0.0
+
+    @property
+    def redelivers_ticks(self) -> bool:
+        return self.cpu.redelivers_ticks.si > 0.0
+
+    @property
+    def tick_s(self) -> float:
+        return self.cpu.tick_s
+
     def _on_host(self, item: Charge | Operation) -> Lowered:
         """What an operation on the virtual processor leaves for the host: its instructions, and the memory that it touches first."""
         match item:

@@ -221,6 +221,18 @@ class Hypervisor(AbstractLayer):
     def boosts_holder(self) -> bool:
         return self.cpu.boosts_holder.si > 0.0
 
+    @property
+    def tells_steal(self) -> bool:
+        return self.cpu.tells_steal.si > 0.0
+
+    @property
+    def redelivers_ticks(self) -> bool:
+        return self.cpu.redelivers_ticks.si > 0.0
+
+    @property
+    def tick_s(self) -> float:
+        return self.cpu.tick_s
+
     def _context(self, name: str) -> Context:
         return Context(Place.THREAD if self.backend is Backend.THREAD else Place.SERVICE_VM, name)
 

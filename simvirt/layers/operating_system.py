@@ -82,6 +82,11 @@ class Processes:
     """Timer interrupts per second of a busy processor."""
     tick_s: Cost
     """One tick: the interrupt, the scheduler's accounts, programming the timer."""
+    counts_ticks: Cost
+    """1 if its clock is the number of ticks that came, 0 if it reads a counter that runs by itself. This and the next matter in a virtual
+    machine whose processors are taken away, where CPUs are shared by rules."""
+    subtracts_steal: Cost
+    """1 if a thread is not charged for time that the hypervisor says was stolen, 0 if it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +160,18 @@ class OperatingSystem(AbstractLayer):
     @property
     def weight_counts_per(self) -> str:
         return "thread, or control group"
+
+    @property
+    def tick_s(self) -> float:
+        return self.processes.tick_s.si
+
+    @property
+    def counts_ticks(self) -> bool:
+        return self.processes.counts_ticks.si > 0.0
+
+    @property
+    def subtracts_steal(self) -> bool:
+        return self.processes.subtracts_steal.si > 0.0
 
     def lower(self, operation: Operation, host: Host) -> Lowered:
         match operation:

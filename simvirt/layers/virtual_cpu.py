@@ -89,6 +89,11 @@ class VirtualCpu:
     are shared by rules."""
     boosts_holder: Cost
     """1 if the hypervisor then runs the virtual processor whose thread has the lock, where that one waits; 0 if any."""
+    tells_steal: Cost
+    """1 if guests can read for how long their virtual processors had to wait (a steal clock), 0 if not. This and the next: felt where CPUs
+    are shared by rules."""
+    redelivers_ticks: Cost
+    """1 if timer ticks that a guest missed meanwhile are delivered to it afterwards, one by one; 0 if they are merged into one."""
     kernel_entry_s: Cost
     """Added to each transition into the guest's kernel (binary translation, paravirtual kernels)."""
     integer_factor: Cost
@@ -96,6 +101,11 @@ class VirtualCpu:
     float_factor: Cost
     """The same for floating point."""
     paging: Paging
+
+    @property
+    def tick_s(self) -> float:
+        """Exits of one timer tick: to deliver the interrupt, and to set the timer anew."""
+        return self.exit_s.si * (self.interrupt_exits.si + 1.0)
 
     def exits(self, cause: str, count: float) -> tuple[Charge | Operation, ...]:
         """`count` exits for a cause: this hypervisor's time, and what it does in handling them."""

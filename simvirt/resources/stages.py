@@ -89,8 +89,8 @@ class CpuWork:
     """
 
     __slots__ = (
-        "asleep_s", "core_wakes_s", "cores", "factors", "fixed_s", "halts", "ladder", "memory_stall_s", "notified", "notify", "polled_s",
-        "polls", "random_s", "runs", "sibling_stall_s", "spun_s", "virtual", "wakes",
+        "asleep_s", "core_wakes_s", "cores", "exit_s", "factors", "fixed_s", "halts", "ladder", "memory_stall_s", "notified", "notify",
+        "polled_s", "polls", "random_s", "runs", "sibling_stall_s", "spun_s", "virtual", "wakes",
     )  # fmt: skip
 
     def __init__(
@@ -125,6 +125,8 @@ class CpuWork:
         self.polls = [0] * len(self.virtual)
         """How often each kind of virtual processor was halted and polled for."""
         self.core_wakes_s = 0.0
+        self.exit_s = 0.0
+        """Of the last run, what an idle core takes to wake, until somebody asks."""
         self.memory_stall_s = self.sibling_stall_s = self.spun_s = 0.0
 
     def stalled(self, thread: AbstractThread) -> None:
@@ -156,6 +158,11 @@ class CpuWork:
             work += notify[1]
         return work
 
+    def take_exit_s(self) -> float:
+        """Of the last run, what an idle core takes to wake, which is not executing."""
+        exit_s, self.exit_s = self.exit_s, 0.0
+        return exit_s
+
     def _wake(self, idle_s: float) -> float:
         """Wake the halted virtual processors, and the core below them."""
         work = 0.0
@@ -182,6 +189,7 @@ class CpuWork:
             return 0.0
         exit_s = self.ladder.exit_s(core_idle_s if core_idle_s < idle_s else idle_s)
         self.core_wakes_s += exit_s
+        self.exit_s = exit_s
         return exit_s
 
     def cpu_s(self) -> float:
@@ -234,19 +242,22 @@ class Release(AbstractStage):
 class CallerBurst(AbstractStage):
     """CPU work on the thread that the request holds. Unless it is the first one, the thread slept since the one before."""
 
-    __slots__ = ("_done", "_engine", "_first", "work")
+    __slots__ = ("_contends", "_done", "_engine", "_first", "work")
 
     def __init__(self, engine: Engine, work: CpuWork, *, first: bool, contends: bool = False) -> None:
         """`contends`: whether its thread may lose time to neighbours while it has a processor."""
         self._engine = engine
         self._first = first
         self.work = work
+        self._contends = contends
         self._done = self._finished_late if contends else self._finished
 
     def enter(self, request: Request) -> None:
         slept_s = request.slept_s if self._first else self._engine._now - request.blocked_at
         seconds = self.work.seconds(request.factor, slept_s)
-        if seconds > 0.0:
+        if self._contends and (exit_s := self.work.take_exit_s()):
+            request.thread.run_after(exit_s, seconds - exit_s, self._done, request)
+        elif seconds > 0.0:
             request.thread.run(seconds, self._done, request)
         else:
             self._finished(request)
@@ -268,7 +279,7 @@ class PoolBurst(AbstractStage):
     It takes and gives back threads of its pool itself when nobody waits: this is where most of a simulation's time goes.
     """
 
-    __slots__ = ("_done", "_engine", "_grant", "pool", "work")
+    __slots__ = ("_contends", "_done", "_engine", "_grant", "pool", "work")
 
     def __init__(self, engine: Engine, work: CpuWork, pool: ThreadPool, *, contends: bool = False) -> None:
         """`contends`: whether its threads may lose time to neighbours while they have a processor."""
@@ -276,6 +287,7 @@ class PoolBurst(AbstractStage):
         self.work = work
         self.pool = pool
         self._grant = self._granted
+        self._contends = contends
         self._done = self._finished_late if contends else self._finished
 
     def enter(self, request: Request) -> None:
@@ -290,7 +302,9 @@ class PoolBurst(AbstractStage):
         request.times.append(self._engine._now)
         request.server = thread
         seconds = self.work.seconds(request.factor, slept_s)
-        if seconds > 0.0:
+        if self._contends and (exit_s := self.work.take_exit_s()):
+            thread.run_after(exit_s, seconds - exit_s, self._done, request)
+        elif seconds > 0.0:
             thread.run(seconds, self._done, request)
         else:
             self._finished(request)

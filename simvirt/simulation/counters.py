@@ -17,7 +17,7 @@ Counted = tuple[tuple[str, float], ...]
 
 _METRICS: Final = {"wait_s": "run_queue_wait_s", "steal_s": "vcpu_ready_s"}
 """Counter → metric, where the two have different names."""
-_VCPUS: Final = ("vcpu_ready_s", "vcpu_ready_share", "costop_s")
+_VCPUS: Final = ("vcpu_ready_s", "vcpu_ready_share", "costop_s", "missed_ticks", "backlog_ticks", "clock_lag_s", "steal_charged_s")
 """What only a group with virtual processors has."""
 
 

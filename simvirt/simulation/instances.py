@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypedDict
 
 from simvirt.engine import Engine
 from simvirt.layers.contract import AbstractLayer, Context, Place
@@ -184,11 +184,13 @@ class InstanceTree:
         provider, layer = stack.layers[level - 1], stack.layers[level]
         if provider.provides_processors:
             per_vcpu = not (isinstance(provider, Hypervisor) and provider.weight_scope is WeightScope.VM)
-            kernel = next((stack.names[i] for i in range(level, len(stack.layers)) if stack.layers[i].schedules_threads), "")
+            inside = next((i for i in range(level, len(stack.layers)) if stack.layers[i].schedules_threads), None)
             given = replace(
-                share.own, per_thread=per_vcpu, processors=share.vcpus, kernel=kernel, halt_poll_s=provider.halt_poll_s,
+                share.own, per_thread=per_vcpu, processors=share.vcpus, halt_poll_s=provider.halt_poll_s,
                 pause_loop_s=provider.pause_loop_s, boosts_holder=provider.boosts_holder,
             )  # fmt: skip
+            if inside is not None:
+                given = replace(given, kernel=stack.names[inside], **_timekeeping(provider, stack.layers[inside]))
             return below.group.group(name, given)
         if layer.isolates_group:
             weight = layer.group_weight * share.own.weight
@@ -218,6 +220,23 @@ class InstanceTree:
         group = kernel.group(f"{name} of {owner.name}", Share())
         owner.pools[name] = ThreadPool(self._engine, group, name, 1)
         return owner.pools[name]
+
+
+class _Timekeeping(TypedDict):
+    counts_ticks: bool
+    redelivers_ticks: bool
+    late_tick_s: float
+    charges_steal: bool
+
+
+def _timekeeping(below: AbstractLayer, kernel: AbstractLayer) -> _Timekeeping:
+    """How a kernel on virtual processors deals with time in which they are taken away, given who makes them."""
+    return {
+        "counts_ticks": kernel.counts_ticks,
+        "redelivers_ticks": below.redelivers_ticks,
+        "late_tick_s": kernel.tick_s + below.tick_s,
+        "charges_steal": not (below.tells_steal and kernel.subtracts_steal),
+    }
 
 
 def _queues(kernel: Instance) -> float:

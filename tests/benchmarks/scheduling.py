@@ -14,6 +14,7 @@ from collections.abc import Callable
 from simvirt.engine import Engine
 from simvirt.randomness import Streams, blocks
 from simvirt.resources.cpu.contract import AbstractScheduler, AbstractThread, Share
+from simvirt.resources.cpu.discrete.borrowed_virtual_time import BorrowedVirtualTime
 from simvirt.resources.cpu.discrete.cfs import CompletelyFair
 from simvirt.resources.cpu.discrete.contract import AbstractRules
 from simvirt.resources.cpu.discrete.credit import Credit
@@ -33,6 +34,7 @@ RULES: dict[str, AbstractRules] = {
     "credit": Credit(),
     "credit2": Credit2(),
     "shares": ProportionalShare(),
+    "bvt": BorrowedVirtualTime(),
 }
 
 
@@ -103,11 +105,11 @@ def main() -> None:
     print("thousands of decisions per CPU second" + "".join(f"\n{'':26}" + "".join(f"{name:>10}" for name in [*RULES, "fluid"])))
     for tasks in (2, 10, 100, 1000):
         row(f"hogs: {tasks} on 1 core", [rate(lambda r=r, n=tasks: hogs(r, 1, n)) for r in RULES.values()])
-    for cores in (2, 8, 32, 128):
+    for cores in (1, 8, 32, 128):
         row(f"hogs: {4 * cores} on {cores} cores", [rate(lambda r=r, m=cores: hogs(r, m, 4 * m)) for r in RULES.values()])
     for tasks in (1, 10, 100, 1000):
         row(f"bursts: {tasks} on 1 core", [rate(lambda r=r, n=tasks: sleepers(r, 1, n)) for r in [*RULES.values(), None]])
-    for cores in (2, 8, 32, 128):
+    for cores in (1, 8, 32, 128):
         row(f"bursts: {4 * cores} on {cores} cores", [rate(lambda r=r, m=cores: sleepers(r, m, 4 * m)) for r in [*RULES.values(), None]])
 
 

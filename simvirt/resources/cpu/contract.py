@@ -61,6 +61,14 @@ class Share:
     """Whether it then gives way to that processor whose thread has the lock, if that one waits to run."""
     halt_poll_s: float = 0.0
     """How long at most the level above looks out for work for an idle processor of the group before it lets it sleep; by rules only."""
+    counts_ticks: bool = False
+    """Whether the kernel inside tells time by counting ticks, not by reading a counter; this and the next three by rules only."""
+    redelivers_ticks: bool = False
+    """Whether ticks that were due while a processor was taken away are given to it afterwards, each of them."""
+    late_tick_s: float = 0.0
+    """Time that each of those takes."""
+    charges_steal: bool = False
+    """Whether the kernel inside charges its tasks for time in which their processor was taken away."""
 
     @property
     def plain(self) -> bool:
@@ -116,6 +124,10 @@ class AbstractThread(ABC):
 
         `done` may call `run` again at once, on this thread or on others.
         """
+
+    def run_after(self, exit_s: float, cpu_s: float, done: Done, argument: Any) -> None:
+        """The same, after the time in which an idle core wakes up: the thread has it then, and executes nothing."""
+        self.run(exit_s + cpu_s, done, argument)
 
     def take_stalls(self) -> tuple[float, float]:
         """CPU time that it has had and not made use of since this was asked last: lost by contention for caches and memory, and to the

@@ -4,6 +4,10 @@ At every period the pool is filled with quota = cap_cores * period (what is left
 group runs takes `slice_s` at a time from the pool and uses it up locally. With nothing left in either place the group's tasks on that
 processor are throttled until the next period, or until another processor gives time back. Use is accounted for when the kernel looks,
 so a group may overrun by up to a tick; it pays the debt back from the next period.
+
+What a processor has left when the period ends it keeps (Linux from 5.4 on), or loses with `slice_expires` (4.18 to 5.3): then
+a group whose threads use a little on many processors is throttled though it uses less than its quota, as each of them takes a slice, gives
+back what is more than 1 ms of it, and loses the rest every period. (From 3.16 to 4.17 slices were meant to expire and did not, by mistake.)
 """
 
 from __future__ import annotations
@@ -35,6 +39,8 @@ class QuotaRules:
     """Taken from the pool at a time by one processor."""
     burst_s: float = 0.0
     """Unused quota that may be carried over."""
+    slice_expires: float = 0.0
+    """1 if what is left of a slice is lost at the end of the period, 0 if it is kept."""
 
     def of(self, group: ControlGroup) -> QuotaRules:
         """The parameters of one group, which may have a period and a burst of its own."""
@@ -48,13 +54,15 @@ class QuotaRules:
 class LocalQuota:
     """What one processor may still use of a group's quota."""
 
-    __slots__ = ("_pool", "_release", "remaining_s", "throttled", "throttled_since")
+    __slots__ = ("_period", "_pool", "_release", "remaining_s", "throttled", "throttled_since")
 
     def __init__(self, pool: Bandwidth, release: Callable[[float], None]) -> None:
         self._pool = pool
         self._release = release
         """Lets the tasks run again."""
         self.remaining_s = 0.0
+        self._period = 0
+        """In which it was last lent time."""
         self.throttled = False
         self.throttled_since = 0.0
 
@@ -63,8 +71,22 @@ class LocalQuota:
         self.remaining_s -= elapsed_s
         return self.acquire(now)
 
+    def lasts_s(self, now: float) -> float:
+        """How long what it has lasts, if it is used."""
+        pool = self._pool
+        if not pool.expires or self.remaining_s <= 0.0:
+            return self.remaining_s
+        return min(self.remaining_s, max(pool.next_period - now, 0.0)) if self._period == pool.period else 0.0
+
+    def renew(self, amount_s: float) -> None:
+        """Be lent time."""
+        self.remaining_s += amount_s
+        self._period = self._pool.period
+
     def acquire(self, now: float) -> bool:
         """Have some time left, from the pool if need be."""
+        if self._pool.expires and self._period != self._pool.period and self.remaining_s > 0.0:
+            self.remaining_s = 0.0
         return self.remaining_s > NANOSECOND / 2 or self._pool.lend(self, now)
 
     def give_back(self, now: float) -> None:
@@ -89,12 +111,18 @@ class LocalQuota:
 class Bandwidth:
     """The pool of a group. Periods begin when the group first runs; an idle group has no period."""
 
-    __slots__ = ("_engine", "_group", "_idle", "_period", "_slack", "next_period", "pool_s", "quota_s", "rules", "settle", "throttled")
+    __slots__ = (
+        "_engine", "_group", "_idle", "_period", "_slack", "expires", "next_period", "period", "pool_s", "quota_s", "rules", "settle",
+        "throttled",
+    )  # fmt: skip
 
     def __init__(self, engine: Engine, group: ControlGroup, rules: QuotaRules, settle: Callable[[float], None]) -> None:
         self._engine = engine
         self._group = group
         self.rules = rules
+        self.expires = rules.slice_expires > 0.0
+        self.period = 0
+        """The number of the present one."""
         self.quota_s = group.cap_cores * rules.period_s
         self.settle = settle
         """Called after tasks were let run again."""
@@ -114,7 +142,7 @@ class Bandwidth:
         amount_s = min(self.pool_s, self.rules.slice_s - local.remaining_s)
         if amount_s > 0.0:
             self.pool_s -= amount_s
-            local.remaining_s += amount_s
+            local.renew(amount_s)
             self._idle = False
         return local.remaining_s > NANOSECOND / 2
 
@@ -139,6 +167,7 @@ class Bandwidth:
 
     def _refill(self) -> None:
         self._group.nr_periods += 1
+        self.period += 1
         self.pool_s = min(self.pool_s + self.quota_s, self.quota_s + self.rules.burst_s)
         if not self.throttled and self._idle:
             return
@@ -157,7 +186,7 @@ class Bandwidth:
                 break
             amount_s = min(self.pool_s, NANOSECOND - local.remaining_s)
             self.pool_s -= amount_s
-            local.remaining_s += amount_s
+            local.renew(amount_s)
             if local.remaining_s > NANOSECOND / 2:
                 local.unthrottle(now)
         self.settle(now)

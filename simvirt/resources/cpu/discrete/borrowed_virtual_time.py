@@ -2,8 +2,8 @@
 
 Virtual time grows by 1024 / weight per `UNIT_S` of running; each turn counts as a whole number of units, rounded up. Who is chosen runs for
 `allowance_s`, to the instant, and then whoever has least virtual time is chosen, of equals the one that has just woken up, then the one
-that waits longest. One that wakes up comes at no less than the least virtual time at the last choice. It does not preempt within the
-allowance of the current one; after it, if nobody else was waiting, it does.
+that waits longest. Who is alone is chosen again every ten allowances. One that wakes up comes at no less than the least virtual time at
+the last choice. It does not preempt within the allowance of the current one; after it, if nobody else was waiting, it does.
 
 Groups divide what they get in the same way. Not modelled: warping (the loan of virtual time, off by default), and the time until the next
 one is caught up with, which that kernel adds to the allowance as so many nanoseconds where units were meant, so that it never mattered.
@@ -14,16 +14,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from heapq import heappush
-from math import ceil, inf
+from math import ceil, floor, inf
 from typing import Final, final
 
 from simvirt.resources.cpu.discrete.contract import NANOSECOND, UNIT_WEIGHT
 from simvirt.resources.cpu.discrete.hierarchy import AbstractFairRules, AbstractOrderedQueue, Entity, FairGroup, QueueMaker
 
-__all__ = ["UNIT_S", "BorrowedVirtualTime"]
+__all__ = ["TURNS_ALONE", "UNIT_S", "BorrowedVirtualTime"]
 
 UNIT_S: Final = 0.0001
 """Minimum charging unit."""
+TURNS_ALONE: Final = 10
+"""Allowances until somebody who runs alone is looked at."""
 
 
 @final
@@ -63,9 +65,22 @@ class _Queue(AbstractOrderedQueue):
     def place(self, entity: Entity, *, waking: bool) -> None:
         if entity.queue is not self and isinstance(entity.queue, _Queue):
             entity.vruntime += self._system - entity.queue._system
+        self._look_at_loner()
         if waking or entity.vruntime == -inf:
             entity.vruntime = max(entity.vruntime, self._system)
         self._woken = waking
+
+    def _look_at_loner(self) -> None:
+        """Make the choices that were made while the current one was alone: nobody looked, as they change nothing until somebody comes."""
+        current = self.current
+        if current is None or self.count > 1:
+            return
+        turn_s = TURNS_ALONE * self._allowance_s
+        turns = floor((current.ran_s - current.picked_s) / turn_s + 1e-9)
+        if turns:
+            current.vruntime += turns * ceil(turn_s / UNIT_S - 1e-6) * (UNIT_WEIGHT / current.weight)
+            current.picked_s += turns * turn_s
+            self._system = max(self._system, current.vruntime)
 
     def push(self, entity: Entity) -> None:
         if not self._woken:
@@ -75,6 +90,11 @@ class _Queue(AbstractOrderedQueue):
         self.orders += 1
         entity.order = -1 - self.orders  # before all others; -1 itself is no order
         heappush(self._heap, (entity.vruntime, entity.order, entity))
+
+    def demote(self) -> None:
+        if self.current is not None:
+            self._end_turn(self.current)
+        super().demote()
 
     def leave(self, entity: Entity) -> None:
         if entity is self.current:

@@ -19,6 +19,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Final, final
 
@@ -80,14 +81,25 @@ class Credit(AbstractRules):
 class _Account:
     """What the scheduler keeps about a task."""
 
-    __slots__ = ("active", "credits", "parked", "priority", "share", "task")
+    __slots__ = ("active", "credits", "entry", "group", "level", "order", "pace", "parked", "priority", "share", "task")
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.credits = 0.0
+        """As of `level`."""
+        self.level = 0.0
+        """Of the bank, when it was last brought up to date."""
+        self.pace = 0.0
+        """Credits per unit of the bank's level: its part of all weight, times that weight; 0 outside the distribution."""
         self.priority = Priority.UNDER
         self.active = False
         """Whether it takes part in the distribution."""
+        self.order = 0
+        """When it joined."""
+        self.group = task.group
+        """With whom it shares, while it is active."""
+        self.entry = 0
+        """Number of its valid entry among those that are due some time."""
         self.parked = False
         self.share = 0.0
 
@@ -134,9 +146,18 @@ def _breakpoint(member: tuple[float, float, _Account | _Node]) -> float:
 
 @final
 class _Bank:
-    """Hands out credits to the tasks of one domain, once per slice, as long as anything is runnable."""
+    """Hands out credits to the tasks of one domain, once per slice, as long as anything is runnable.
 
-    __slots__ = ("_active", "_engine", "_per_core", "_queues", "_wakeup", "rules", "size")
+    Where no share is bounded, all grow at constant paces: a *level* rises with every slice, by what is handed out per unit of weight, and a
+    task that does not run has credits + pace * (level - level at which they were noted). It is looked at when it has run, and when the
+    level is reached at which its priority changes, found by a heap: O(log n) per slice for each task that ran. Where a cap, or what one
+    processor can burn, bounds a share, or groups are within groups, everybody's share is worked out anew.
+    """
+
+    __slots__ = (
+        "_active", "_due", "_engine", "_entries", "_heaviest", "_joined", "_level", "_members", "_per_core", "_queues", "_touched",
+        "_unusual", "_wakeup", "_weight", "rules", "size",
+    )  # fmt: skip
 
     def __init__(self, engine: Engine, rules: Credit, processors: int) -> None:
         self._engine = engine
@@ -145,6 +166,20 @@ class _Bank:
         self._per_core = CREDITS * rules.slice_s
         self._queues: list[_Queue] = []
         self._active: dict[_Account, None] = {}
+        self._members: dict[ControlGroup, dict[_Account, None]] = {}
+        """Active tasks by group."""
+        self._weight = 0.0
+        """Of all that take part."""
+        self._heaviest = 0.0
+        """No pace is above this."""
+        self._unusual = 0
+        """Active tasks in groups that have a cap or are within others."""
+        self._level = 0.0
+        self._touched: dict[_Account, None] = {}
+        """Those that have to be looked at when credits are handed out next."""
+        self._due: list[tuple[float, int, _Account]] = []
+        """Levels at which somebody's priority changes though it does not run."""
+        self._entries = self._joined = 0
         self._wakeup = engine.wakeup(self._hand_out)
 
     def open(self, processors: Sequence[AbstractProcessor]) -> list[_Queue]:
@@ -158,7 +193,44 @@ class _Bank:
 
     def join(self, account: _Account) -> None:
         account.active = True
+        account.group = account.task.group
+        self._joined += 1
+        account.order = self._joined
         self._active[account] = None
+        members = self._members.setdefault(account.group, {})
+        self._unusual += _is_unusual(account.group)
+        self._weight -= _weight(account.group, members)
+        members[account] = None
+        account.level = self._level
+        self._set_paces(account.group, members)
+
+    def move(self, account: _Account) -> None:
+        """A task belongs to another group from now on."""
+        self._bring(account)
+        self._leave(account)
+        self.join(account)
+
+    def burn(self, account: _Account, credits_: float) -> None:
+        """A task has run."""
+        account.credits -= credits_
+        if account.active:
+            self._touched[account] = None
+
+    def _set_paces(self, group: ControlGroup, members: dict[_Account, None]) -> None:
+        """The members of a group have changed: count its weight again and divide it."""
+        weight = _weight(group, members)
+        self._weight += weight
+        whole = sum(member.task.weight for member in members)
+        for member in members:
+            self._bring(member)
+            member.pace = weight * member.task.weight / whole
+            self._heaviest = max(self._heaviest, member.pace)
+            self._touched[member] = None
+
+    def _bring(self, account: _Account) -> None:
+        """Credit what was handed out since it was last looked at."""
+        account.credits += account.pace * (self._level - account.level)
+        account.level = self._level
 
     def catch_up(self, now: float) -> None:
         """Credits come before slices that end at the same instant."""
@@ -168,19 +240,69 @@ class _Bank:
 
     def _leave(self, account: _Account) -> None:
         account.active = False
+        account.pace = 0.0
+        account.entry = 0
         del self._active[account]
+        members = self._members[account.group]
+        self._unusual -= _is_unusual(account.group)
+        self._weight -= _weight(account.group, members)
+        del members[account]
+        if members:
+            self._set_paces(account.group, members)
+        else:
+            del self._members[account.group]
+        if not self._active:
+            self._weight = self._heaviest = 0.0
 
     def _hand_out(self) -> None:
         now = self._engine._now
         for queue in self._queues:
             queue.processor.charge(now)
-        self._divide()
-        for account in list(self._active):
-            self._credit(account, now)
+        if self._active:
+            rise = self._per_core * self.size / self._weight
+            bounded = self._unusual or self._heaviest * rise > self._per_core * (1.0 + 1e-9)
+            looked_at = self._divide_anew() if bounded else self._raise_level(rise)
+            for account in looked_at:
+                self._look(account, now)
         if self._active or any(queue.runnable for queue in self._queues):
             self.start(now)
         if self._queues:
             self._queues[0].processor.settle(now)
+
+    def _divide_anew(self) -> list[_Account]:
+        """Credit everybody a share of its own. Who is to be looked at: everybody."""
+        self._divide()
+        self._touched.clear()
+        accounts = list(self._active)
+        self._heaviest = max(account.pace for account in accounts)
+        for account in accounts:
+            self._bring(account)
+            account.credits += account.share
+        return accounts
+
+    def _raise_level(self, rise: float) -> list[_Account]:
+        """Credit everybody at its pace. Who is to be looked at, in the order in which they joined."""
+        level = self._level = self._level + rise
+        touched, due = self._touched, self._due
+        while due and due[0][0] <= level:
+            _, entry, account = heappop(due)
+            if entry == account.entry:
+                touched[account] = None
+        found = sorted((account for account in touched if account.active), key=_order)
+        touched.clear()
+        for account in found:
+            self._bring(account)
+        return found
+
+    def _expect(self, account: _Account) -> None:
+        """Note at which level it has credits again, or too many."""
+        wanted = -_ROUNDING if account.credits < -_ROUNDING else self._per_core
+        self._entries += 1
+        account.entry = self._entries
+        heappush(self._due, (account.level + (wanted - account.credits) / account.pace, self._entries, account))
+        if len(self._due) > 64 + 4 * len(self._active):
+            self._due = [entry for entry in self._due if entry[1] == entry[2].entry]
+            heapify(self._due)
 
     def _divide(self) -> None:
         """Work out what each active task gets."""
@@ -206,23 +328,41 @@ class _Bank:
         if root is not None:
             root.divide(self._per_core * self.size, self._per_core)
 
-    def _credit(self, account: _Account, now: float) -> None:
-        """Hand a task its share, and see what that makes of it."""
+    def _look(self, account: _Account, now: float) -> None:
+        """A task has been credited: see what that makes of it."""
         queue = account.task.processor.queue if account.task.processor is not None else None
         assert isinstance(queue, _Queue)
-        account.credits += account.share
         if account.credits < -_ROUNDING:
             queue.rank(account, Priority.OVER)
             if account.credits < -account.share - _ROUNDING and _capped(account.task.group):
                 queue.park(account, now)
             account.credits = max(account.credits, -self._per_core)
+            self._expect(account)
             return
         queue.rank(account, Priority.UNDER)
         if account.parked:
             queue.unpark(account, now)
-        if account.credits > self._per_core:
+        if account.credits > self._per_core + _ROUNDING:
             account.credits /= 2.0
             self._leave(account)
+        else:
+            self._expect(account)
+
+
+def _order(account: _Account) -> int:
+    return account.order
+
+
+def _weight(group: ControlGroup, members: dict[_Account, None]) -> float:
+    """What a group weighs against others of the domain; the tasks of no group, each for itself."""
+    if group.parent is None:
+        return sum(member.task.weight for member in members)
+    return group.weight * (len(members) if group.per_thread else 1) if members else 0.0
+
+
+def _is_unusual(group: ControlGroup) -> bool:
+    """Whether what its tasks get is not simply by weight."""
+    return group.cap_cores < inf or (group.parent is not None and group.parent.parent is not None)
 
 
 def _capped(group: ControlGroup | None) -> bool:
@@ -257,6 +397,8 @@ class _Queue(AbstractRunQueue):
         if account is None:
             account = task.entity = _Account(task)
         assert isinstance(account, _Account)
+        if account.active and account.group is not task.group:
+            self._bank.move(account)
         if account.parked:
             self.waiting[task] = None
             return False
@@ -326,7 +468,7 @@ class _Queue(AbstractRunQueue):
         if task is not None:
             account = task.entity
             assert isinstance(account, _Account)
-            account.credits -= CREDITS * elapsed_s
+            self._bank.burn(account, CREDITS * elapsed_s)
             if next_tick(now - elapsed_s, now - elapsed_s, self._rules.hz) <= now:  # a tick found it running
                 if account.priority is Priority.BOOST:
                     account.priority = Priority.UNDER

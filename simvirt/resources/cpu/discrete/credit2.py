@@ -19,7 +19,7 @@ from simvirt.resources.cpu.discrete.bandwidth import QuotaRules
 from simvirt.resources.cpu.discrete.contract import NANOSECOND
 from simvirt.resources.cpu.discrete.hierarchy import AbstractFairRules, AbstractOrderedQueue, Entity, FairGroup, QueueMaker
 
-__all__ = ["Credit2"]
+__all__ = ["CREDIT_S", "Credit2"]
 
 CREDIT_S: Final = 0.01
 """Credits handed out at a time, and the longest turn."""

@@ -489,7 +489,7 @@ class FairRunQueue(AbstractRunQueue):
                 break
             queue = entity.mine
             if queue.quota is not None:
-                soonest_s = min(soonest_s, queue.quota.remaining_s)
+                soonest_s = min(soonest_s, queue.quota.lasts_s(now))
         return self._rules.look_at(now, soonest_s) if soonest_s < inf else inf
 
     def expired(self, now: float) -> bool:

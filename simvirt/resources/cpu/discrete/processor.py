@@ -12,6 +12,7 @@ from math import inf, nextafter
 from typing import final
 
 from simvirt.resources.cpu.discrete.contract import AbstractDomain, AbstractProcessor, Task, next_tick
+from simvirt.resources.cpu.discrete.guest_clock import GuestClock
 from simvirt.resources.cpu.discrete.pause_loop import PauseLoop
 from simvirt.resources.cpu.discrete.tasks import DiscreteThread, VirtualProcessor
 
@@ -23,7 +24,7 @@ class Processor(AbstractProcessor):
     """A physical or virtual processor and what it runs."""
 
     __slots__ = (
-        "_counted_from", "_left_s", "_pending", "charged", "check_due", "domain", "idle_s", "last", "off_since", "task", "wakeup",
+        "_counted_from", "_left_s", "_pending", "charged", "check_due", "clock", "domain", "idle_s", "last", "off_since", "task", "wakeup",
     )  # fmt: skip
 
     handler: DiscreteThread | None
@@ -33,6 +34,8 @@ class Processor(AbstractProcessor):
         self.domain = domain
         self.task = task
         """Its face to the domain below; None for a physical processor."""
+        self.clock: GuestClock | None = None
+        """How its kernel keeps time while it is taken away; None for a physical processor."""
         self.current = None
         self.handler = None
         self._pending: deque[DiscreteThread] = deque()
@@ -73,10 +76,14 @@ class Processor(AbstractProcessor):
         if self.backed:
             return
         self.backed = True
-        self.ready = begin
         self.charged = now
+        ticks_come = True
+        if self.clock is not None and self.current is not None:
+            begin += self._keep_time(self.clock, now)
+            ticks_come = not self.clock.loses_ticks
+        self.ready = begin
         missed = next_tick(self.off_since, self.off_since, self.domain.rules.hz) <= now
-        if (missed or self.check_due <= now) and self.current is not None and self.queue.expired(now):
+        if ticks_come and (missed or self.check_due <= now) and self.current is not None and self.queue.expired(now):
             self.need = True  # the tick that was missed comes now
         if self.handler is not None:
             self.handler.resume(now, begin)
@@ -87,6 +94,17 @@ class Processor(AbstractProcessor):
             if self.current is not None:
                 self.current.resume(now, begin)
             self.arm(now)
+
+    def _keep_time(self, clock: GuestClock, now: float) -> float:
+        """It has a task and was away: for how long it is busy with ticks. An interrupt of the host is none of the guest's business."""
+        since = self.off_since
+        assert self.task is not None
+        if self.task.waiting_since < since:
+            return 0.0
+        charged_s = clock.charged_s(since, now)
+        if charged_s > 0.0 and self.current is not None and self.current.awake and self.queue.charge(charged_s, now):
+            self.need = True
+        return clock.catch_up_s(since, now, keeps_time=self.index == 0)
 
     def unback(self, now: float) -> None:
         """Stand still, and everything on it: the processor below has chosen something else."""

@@ -18,6 +18,7 @@ from simvirt.resources.cpu.discrete.agenda import Agenda
 from simvirt.resources.cpu.discrete.contract import UNIT_WEIGHT, AbstractRules, ControlGroup
 from simvirt.resources.cpu.discrete.domain import Domain
 from simvirt.resources.cpu.discrete.gang import Gang
+from simvirt.resources.cpu.discrete.guest_clock import GuestClock
 from simvirt.resources.cpu.discrete.interrupts import InterruptHandler
 from simvirt.resources.cpu.discrete.limit import Limit
 from simvirt.resources.cpu.discrete.pause_loop import PauseLoop
@@ -47,6 +48,14 @@ class Counters:
     """Time that its own virtual processors had something to run and no processor below."""
     costop_s: float
     """Time that its own virtual processors were stopped until their siblings had caught up; not part of `steal_s`."""
+    missed_ticks: int
+    """Ticks of its own kernel that were due while a virtual processor with a task was not run."""
+    backlog_ticks: int
+    """The most of them that were redelivered at a time."""
+    clock_lag_s: float
+    """By how much the clock of its own kernel fell behind, for ticks that were lost."""
+    steal_charged_s: float
+    """Run time that its own kernel charged tasks for and that was stolen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +76,8 @@ class _Branch(AbstractGroup):
     """What the machine and its groups have in common: threads and further groups."""
 
     __slots__ = (
-        "_affinity", "_children", "_control", "_domain", "_flat", "_limit", "_limited", "_parent", "_scheduler", "_threads", "_vcpus",
-        "_weight", "name", "owner", "share",
+        "_affinity", "_children", "_clock", "_control", "_domain", "_flat", "_limit", "_limited", "_parent", "_scheduler", "_threads",
+        "_vcpus", "_weight", "name", "owner", "share",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +109,8 @@ class _Branch(AbstractGroup):
         self._children: list[DiscreteGroup] = []
         self._threads: list[DiscreteThread] = []
         self._vcpus: list[VirtualProcessor] = []
+        self._clock: GuestClock | None = None
+        """Of its own kernel, if it is a virtual machine."""
         self.owner: Owner | None = None
         """The program that the threads made from now on belong to, as the memory system knows it."""
 
@@ -129,6 +140,7 @@ class _Branch(AbstractGroup):
             domain = Domain(scheduler.engine, self._domain.agenda, scheduler.rules_for(name, share), vcpus, self._domain.speed)
             group = DiscreteGroup(name, share, scheduler, self, domain, domain.group, limit)
             group._vcpus = vcpus
+            group._keep_time(domain)
             if share.halt_poll_s:
                 for vcpu in vcpus:
                     vcpu.polling = HaltPolling(scheduler.engine, self._domain.agenda, vcpu, share.halt_poll_s)
@@ -142,6 +154,16 @@ class _Branch(AbstractGroup):
         group._outer = control
         self._children.append(group)
         return group
+
+    def _keep_time(self, domain: Domain) -> None:
+        """Give the kernel of this virtual machine a clock."""
+        share = self.share
+        self._clock = GuestClock(
+            domain.rules.hz, counts_ticks=share.counts_ticks, redelivers_ticks=share.redelivers_ticks, charges_steal=share.charges_steal,
+            tick_s=share.late_tick_s, now=self._scheduler.now,
+        )  # fmt: skip
+        for processor in domain.processors:
+            processor.clock = self._clock
 
     def thread(self, name: str, affinity: frozenset[int] | None = None) -> DiscreteThread:
         """Add a sleeping thread. It may be tied to some of the processors that its group may use, by index."""
@@ -240,6 +262,7 @@ class _Branch(AbstractGroup):
         groups = list(self.walk())
         threads = [thread for group in groups for thread in group._threads]
         controls = {control for group in groups for control in group._own_controls()}
+        clock = self._clock
         return Counters(
             wait_s=sum(thread.waited_s(now) for thread in threads),
             voluntary_switches=sum(thread.voluntary_switches for thread in threads),
@@ -249,6 +272,10 @@ class _Branch(AbstractGroup):
             throttled_usec=1e6 * sum(control.throttled_s for control in controls),
             steal_s=sum(vcpu.waited_s(now) for vcpu in self._vcpus),
             costop_s=sum(vcpu.costopped_s(now) for vcpu in self._vcpus),
+            missed_ticks=clock.missed_ticks if clock is not None else 0,
+            backlog_ticks=clock.backlog_ticks if clock is not None else 0,
+            clock_lag_s=clock.lag_s if clock is not None else 0.0,
+            steal_charged_s=clock.steal_charged_s if clock is not None else 0.0,
         )
 
     def _own_controls(self) -> tuple[ControlGroup, ...]:
@@ -265,6 +292,8 @@ class _Branch(AbstractGroup):
             thread.stalled_s = thread.spun_s = 0.0
         for task in (*self._threads, *self._vcpus):
             task.restart(now)
+        if self._clock is not None:
+            self._clock.restart(now)
         if self._limited:
             self._limit.change(0.0, now)
             self._limit.entitled_s = 0.0

@@ -25,8 +25,8 @@ class DiscreteThread(Task, AbstractThread):
     """A thread: it makes progress from `since` on while it runs, and its burst is over at `ends`."""
 
     __slots__ = (
-        "argument", "began", "busy_s", "domain", "done", "ends", "left_s", "limit", "lock", "overhead_s", "preemptible", "runnable_s",
-        "running", "seat", "since", "speed", "spun_s", "stalled_s", "stalls", "woke",
+        "argument", "began", "busy_s", "domain", "done", "ends", "later", "left_s", "limit", "lock", "overhead_s", "preemptible",
+        "runnable_s", "running", "seat", "since", "speed", "spun_s", "stalled_s", "stalls", "woke",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +49,8 @@ class DiscreteThread(Task, AbstractThread):
         self.stalls = [0.0, 0.0, 0.0]
         """CPU time lost since it was last asked for: to caches and memory, to the other thread of its core, to spinning."""
         self.woke = 0.0
+        self.later: tuple[float, Done, Any] | None = None
+        """The burst that comes once its core, which was idle, is awake. Until then it shares caches and execution units with nobody."""
         self.lock: AbstractLock | None = None
         """What it spins for at present."""
         self.preemptible = True
@@ -61,6 +63,21 @@ class DiscreteThread(Task, AbstractThread):
         if self.done is not None:
             raise RuntimeError(f"thread {self.name}: runs a burst already")
         self._begin(cpu_s, done, argument)
+
+    def run_after(self, exit_s: float, cpu_s: float, done: Done, argument: Any) -> None:
+        if self.seat is None or cpu_s <= 0.0:
+            self.run(exit_s + cpu_s, done, argument)
+            return
+        self.later = (cpu_s, done, argument)
+        self.seat.factor, self.speed = 1.0, self.domain.speed
+        self.run(exit_s, self._go_on, None)
+
+    def _go_on(self, _: None) -> None:
+        """The core is awake."""
+        assert self.later is not None
+        cpu_s, done, argument = self.later
+        self.later = None
+        self.run(cpu_s, done, argument)
 
     def spin(self, lock: AbstractLock, done: Done, argument: Any) -> None:
         if self.done is not None:
@@ -110,7 +127,7 @@ class DiscreteThread(Task, AbstractThread):
         if not self.running:
             self.running = True
             self.began = now
-            if self.seat is not None:
+            if self.seat is not None and self.later is None:
                 assert self.processor is not None
                 begin += self.seat.start(self.processor.physical(), now)
             self.since = begin
@@ -135,7 +152,7 @@ class DiscreteThread(Task, AbstractThread):
             self.ends = inf
             if self.lock is not None and self.processor is not None and (looked_at := self.processor.pause_loop()) is not None:
                 looked_at.stop()
-            if self.seat is not None:
+            if self.seat is not None and self.later is None:
                 self.seat.stop(now)
 
     def pace(self, factor: float, now: float) -> None:
