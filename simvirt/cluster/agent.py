@@ -64,8 +64,8 @@ class Agents:
         replica.sandbox = True
         self.launch(replica)
 
-    def launch(self, replica: Replica) -> None:
-        """Start the process now: image, sandbox and container are there."""
+    def launch(self, replica: Replica, *, warm: bool = False) -> None:
+        """Start the process now: image, sandbox and container are there. `warm`: it has been running and listens already."""
         deployment, host = replica.deployment, replica.host
         seat = replica.seat
         if seat is None or seat.scheduler is not host.machine.scheduler:
@@ -75,31 +75,31 @@ class Agents:
         replica.sandbox = True
         process = replica.process = Process(seat, deployment.workers, deployment.queue_most, self.engine._now)
         self.log.add("started", replica.name)
-        self._watch(replica, process)
-        process.start(deployment.start_cpu_s, lambda _: self._listens(replica, process))
+        self._watch(replica, process, warm)
+        process.start(0.0 if warm else deployment.start_cpu_s, lambda _: self._listens(replica, process))
 
     def _listens(self, replica: Replica, process: Process) -> None:
         if replica.process is process:
             self.log.add("listens", replica.name)
-            if replica.deployment.readiness is None and replica.deployment.startup is None:
+            if replica.deployment.readiness is None and (replica.deployment.startup is None or not _starting(replica)):
                 self._set_ready(replica, True)
 
     # ---- probes ----
 
-    def _watch(self, replica: Replica, process: Process) -> None:
+    def _watch(self, replica: Replica, process: Process, warm: bool) -> None:
         deployment = replica.deployment
         probers: list[Prober] = []
         if deployment.liveness is not None:
-            probers.append(Prober(self.engine, deployment.liveness, lambda good: self._alive(replica, good), True))
+            probers.append(Prober(self.engine, deployment.liveness, lambda good: self._alive(replica, good), True, "liveness"))
         if deployment.readiness is not None:
-            probers.append(Prober(self.engine, deployment.readiness, lambda good: self._ready(replica, good), False))
+            probers.append(Prober(self.engine, deployment.readiness, lambda good: self._set_ready(replica, good), False, "readiness"))
         replica.probers = tuple(probers)
         phase = replica.host.phase if self.phases else 0.0
-        if deployment.startup is None:
+        if deployment.startup is None or warm:
             for prober in probers:
-                _ask(prober, process, phase)
+                _ask(prober, process, phase, delayed=not warm)
             return
-        first = Prober(self.engine, deployment.startup, lambda good: self._started(replica, process, good), None)
+        first = Prober(self.engine, deployment.startup, lambda good: self._started(replica, process, good), None, "startup")
         replica.probers = (first, *probers)
         _ask(first, process)
 
@@ -115,9 +115,6 @@ class Agents:
         if replica.deployment.readiness is None:
             self._set_ready(replica, True)
 
-    def _ready(self, replica: Replica, good: bool) -> None:
-        self._set_ready(replica, good)
-
     def _alive(self, replica: Replica, good: bool) -> None:
         if good:
             if not replica.healthy:
@@ -130,7 +127,7 @@ class Agents:
             replica.healthy = False
         elif action == "replace":
             self._set_ready(replica, False)
-            self.stop(replica, lambda: self._give_up(replica, "unhealthy"))
+            self.stop(replica, lambda: self._give_up(replica, "unhealthy"), leaves=False)
         else:
             ran_s = self.engine._now - replica.process.born_s if replica.process is not None else 0.0
             self.stop(replica, lambda: self._again(replica, ran_s), leaves=False)
@@ -151,8 +148,9 @@ class Agents:
     def report(self, replica: Replica) -> None:
         """Say again how a replica is, after its host could not be heard of."""
         process = replica.process
-        asks = replica.deployment.readiness is not None or replica.deployment.startup is not None
-        if (not asks and process is not None and process.listening) or any(prober.probe is replica.deployment.readiness and prober.state for prober in replica.probers):
+        asks = replica.deployment.readiness is not None or _starting(replica)
+        good = any(prober.role == "readiness" and prober.state for prober in replica.probers)
+        if good or (not asks and process is not None and process.listening):
             self._set_ready(replica, True)
 
     # ---- ends ----
@@ -174,7 +172,16 @@ class Agents:
         self.log.add("exit noticed", replica.name)
         self._stop_probes(replica)
         self._set_ready(replica, False)
-        self._again(replica, ran_s)
+        if replica.ending is not None:
+            self._ended(replica)
+        else:
+            self._again(replica, ran_s)
+
+    def _ended(self, replica: Replica) -> None:
+        """Go on with what was to follow the end of a process."""
+        then, replica.ending = replica.ending, None
+        assert then is not None
+        then()
 
     def _again(self, replica: Replica, ran_s: float) -> None:
         """After an exit: restart with back-off, have it replaced, or leave it."""
@@ -196,7 +203,7 @@ class Agents:
 
     def kill_sandbox(self, replica: Replica) -> None:
         """What the containers of a replica share ends; when that is noticed, they are ended too and all is made anew."""
-        if replica.process is None or not replica.host.alive:
+        if replica.process is None or not replica.host.alive or replica.ending is not None:
             return
         self.log.add("sandbox killed", replica.name)
         replica.sandbox = False
@@ -215,13 +222,19 @@ class Agents:
         """Ask a replica's process to end, kill it when its grace is over, and call when it is gone."""
         step = self._step(replica)
         replica.leaving = replica.leaving or leaves
-        self._stop_probes(replica)
         process = replica.process
         if leaves:
+            self._stop_probes(replica)
             self._set_ready(replica, False)
+        else:  # whether it is ready is still asked
+            for prober in replica.probers:
+                if prober.role != "readiness":
+                    prober.stop()
         if process is None:
+            replica.ending = None
             then()
             return
+        replica.ending = then
         self.log.add("asked to end", replica.name)
         grace_s = replica.deployment.grace_s
         grace_s = self.policy.runtime.grace_s if grace_s is None else grace_s
@@ -229,9 +242,10 @@ class Agents:
         def gone() -> None:
             if self._goes_on(replica, step):
                 self._step(replica)
+                self._stop_probes(replica)
                 self._end(replica, "ended")
                 self._set_ready(replica, False)
-                then()
+                self._ended(replica)
 
         def terminate() -> None:
             if not self._goes_on(replica, step) or process.hung or replica.deployment.on_term == "ignore":
@@ -260,7 +274,10 @@ class Agents:
     def host_came_back(self, host: Host) -> None:
         """Start what the host still has."""
         for replica in list(host.replicas.values()):
-            if not replica.leaving:
+            if replica.leaving and replica.ending is not None:
+                self._ended(replica)
+            elif not replica.leaving:
+                replica.ending = None
                 self._set_ready(replica, False)
                 self.start(replica)
 
@@ -284,6 +301,11 @@ class Agents:
         return replica.step == step and replica.host.alive
 
 
-def _ask(prober: Prober, process: Process, ahead: float = 0.0) -> None:
+def _starting(replica: Replica) -> bool:
+    """Whether its start is still being asked for."""
+    return any(prober.role == "startup" for prober in replica.probers)
+
+
+def _ask(prober: Prober, process: Process, ahead: float = 0.0, *, delayed: bool = True) -> None:
     """Let a probe ask a process, as a request among others or as a process beside it."""
-    prober.start(process.execute if prober.probe.kind == "exec" else process.accept, ahead)
+    prober.start(process.execute if prober.probe.kind == "exec" else process.accept, ahead, delayed=delayed)

@@ -77,8 +77,8 @@ class Cluster:
             parts = max(1, group.vms)
             for k in range(parts):
                 own = f"{name}-vm{k + 1}" if group.vms else name
-                cores = max(1, group.cores // parts)
-                memory_bytes = group.memory_bytes / parts
+                cores = group.vm_cores or max(1, group.cores // parts)
+                memory_bytes = group.vm_memory_bytes or group.memory_bytes / parts
                 host = Host(own, machine, cores, memory_bytes, group.pods, group.zone, group.network_bytes_per_s, virtual=bool(group.vms))
                 self.hosts.append(host)
 
@@ -94,7 +94,7 @@ class Cluster:
         if replica.process is not None and replica.process.listening:
             replica.ready = True
             for prober in replica.probers:
-                if prober.probe is replica.deployment.readiness:
+                if prober.role == "readiness":
                     prober.state = True
             router.at_once(replica)
             router.check(replica, replica.host.phase)
@@ -105,7 +105,7 @@ class Cluster:
         by = self.policy.routes_by
         if ready:
             router.learn(replica, True)
-            router.check(replica, 0.0)
+            router.check(replica, replica.host.phase)
         elif by == "readiness":
             router.learn(replica, False)
         if replica.leaving and replica.name not in self.controller.replicas[replica.deployment.name]:

@@ -86,7 +86,7 @@ class Controller:
         new = [replica for replica in there if replica.deployment.version == wanted.version]
         old = [replica for replica in there if replica.deployment.version != wanted.version]
         held = self._held.get(name, 0)
-        surge = ceil(self.policy.update.surge * wanted.replicas - 1e-9) if old else 0
+        surge = self._surge(wanted) if old else 0
         missing = min(wanted.replicas - len(new), wanted.replicas + surge - len(there)) - held
         self.pending[name] = sum(not self._create(wanted) for _ in range(missing))
         if old:
@@ -97,7 +97,7 @@ class Controller:
 
     def _remove_old(self, wanted: Deployment, new: list[Replica], old: list[Replica]) -> None:
         """As many old ones as may be missing; those that are not ready first, as nobody misses them."""
-        least = wanted.replicas - floor(self.policy.update.unavailable * wanted.replicas + 1e-9)
+        least = wanted.replicas - self._unavailable(wanted)
         ready = sum(replica.ready for replica in (*new, *old))
         excess = len(new) + len(old) + self.pending[wanted.name] - least
         for replica in sorted(old, key=lambda one: one.ready):
@@ -107,6 +107,15 @@ class Controller:
             elif replica.ready and ready > least:
                 ready -= 1
                 self.remove(replica, "old version")
+
+    def _surge(self, wanted: Deployment) -> int:
+        """How many may be there in excess during an update: a share, rounded up."""
+        return ceil(self.policy.update.surge * wanted.replicas - 1e-9)
+
+    def _unavailable(self, wanted: Deployment) -> int:
+        """How many may be missing during an update: a share, rounded down; one if nothing may be in excess either."""
+        missing = floor(self.policy.update.unavailable * wanted.replicas + 1e-9)
+        return missing if missing or self._surge(wanted) else 1
 
     def _create(self, deployment: Deployment, *, launch: bool = False) -> bool:
         host = choose(self.hosts, deployment, self._rule)
@@ -118,14 +127,14 @@ class Controller:
         host.add(replica)
         if launch:
             self.agents.pulls.present(host, deployment.image_bytes)
-            self.agents.launch(replica)
+            self.agents.launch(replica, warm=True)
         else:
             self.log.add("placed", replica.name, host.name)
             self.agents.start(replica, self.policy.runtime.schedule_s)
         return True
 
     def begin(self, deployment: Deployment) -> bool:
-        """Have a deployment in place from the beginning: containers are there, their processes start now. Whether all found a place."""
+        """Have a deployment in place from the beginning: containers are there, their processes run. Whether all found a place."""
         self.wanted[deployment.name] = deployment
         self.replicas.setdefault(deployment.name, {})
         missing = sum(not self._create(deployment, launch=True) for _ in range(deployment.replicas))
@@ -185,7 +194,7 @@ class Controller:
     def evict(self, host: Host) -> None:
         """Replace everything on a host, reachable or not."""
         for replica in self.on(host):
-            if host.alive and host.ready:
+            if host.alive:
                 if not replica.leaving:
                     self.remove(replica, "evicted")
             elif self.policy.on_exit == "replace":

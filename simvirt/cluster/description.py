@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 
 from simvirt.cluster.policy import Checks, Ejection, Probe
@@ -77,6 +77,9 @@ class HostGroup:
     memory_bytes: float
     pods: int = 110
     vms: int = 0
+    vm_cores: int = 0
+    """Of each virtual machine; an equal part of the host's unless given."""
+    vm_memory_bytes: float = 0.0
     zone: str = ""
     network_bytes_per_s: float = 125e6
     """For images."""
@@ -128,4 +131,3 @@ class Failure:
     whom: str
     to: float = 0.0
     """For `scale`, the number of replicas."""
-    options: tuple[tuple[str, float], ...] = field(default=())

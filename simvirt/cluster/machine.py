@@ -5,6 +5,7 @@ A host is what an orchestrator sees: a whole machine, or a virtual machine on on
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import final
 
 from simvirt.cluster.back_off import BackOff
@@ -118,7 +119,7 @@ class Replica:
     """Where it is and how it fares. `serving` is the case: a process that listens and answers; `ready` is what is known of it."""
 
     __slots__ = (
-        "back_off", "deployment", "healthy", "host", "leaving", "name", "probers", "process", "ready", "ready_s", "restarts", "sandbox", "seat",
+        "back_off", "deployment", "ending", "healthy", "host", "leaving", "name", "probers", "process", "ready", "ready_s", "restarts", "sandbox", "seat",
         "step", "unready_s",
     )  # fmt: skip
 
@@ -141,6 +142,8 @@ class Replica:
         """The mark of a health check that does nothing else."""
         self.leaving = False
         """Whether somebody has decided that it has to go."""
+        self.ending: Callable[[], None] | None = None
+        """What follows once its process is gone, while it is being ended."""
         self.restarts = 0
         self.step = 0
         """Raised whenever what was begun with it must not go on."""

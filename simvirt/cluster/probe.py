@@ -16,11 +16,13 @@ __all__ = ["Prober"]
 class Prober:
     """Asks whatever `deliver` brings its questions to. One reusable event serves for the next question and for the time-out."""
 
-    __slots__ = ("_asked_s", "_bad", "_deliver", "_good", "_verdict", "_waiting", "_wakeup", "asked", "engine", "probe", "state")
+    __slots__ = ("_asked_s", "_bad", "_deliver", "_good", "_verdict", "_waiting", "_wakeup", "asked", "engine", "probe", "role", "state")
 
-    def __init__(self, engine: Engine, probe: Probe, verdict: Callable[[bool], None], state: bool | None) -> None:
+    def __init__(self, engine: Engine, probe: Probe, verdict: Callable[[bool], None], state: bool | None, role: str = "") -> None:
         self.engine = engine
         self.probe = probe
+        self.role = role
+        """What is asked for: readiness, liveness, startup, or a balancer's own check."""
         self._verdict = verdict
         self._wakeup = engine.wakeup(self._fire)
         self._waiting: Attempt | None = None
@@ -31,11 +33,11 @@ class Prober:
         self._deliver: Callable[[Attempt], None] | None = None
         self.asked = 0
 
-    def start(self, deliver: Callable[[Attempt], None], ahead: float = 0.0) -> None:
-        """Ask from now on. `ahead`: a share of a period by which the first question comes later."""
+    def start(self, deliver: Callable[[Attempt], None], ahead: float = 0.0, *, delayed: bool = True) -> None:
+        """Ask from now on. `ahead`: a share of a period by which the first question comes later; `delayed`: after the probe's own delay."""
         self._deliver = deliver
         probe = self.probe
-        first_s = probe.delay_s + (probe.period_s if probe.timing == "end" else 0.0)
+        first_s = (probe.delay_s if delayed else 0.0) + (probe.period_s if probe.timing == "end" else 0.0)
         self._wakeup.at(self.engine._now + first_s + ahead * probe.period_s)
 
     def stop(self) -> None:
