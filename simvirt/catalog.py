@@ -26,6 +26,7 @@ from simvirt.profile_reader import Platform, bad_overrides, build_layer, build_p
 from simvirt.workloads.profile import Workload
 
 if TYPE_CHECKING:
+    from simvirt.orchestrator_reader import OrchestratorProfile
     from simvirt.resources.cpu.scheduling import Scheduling
 
 __all__ = ["Catalog", "Overrides", "Platform"]
@@ -147,6 +148,12 @@ class Catalog:
         folder = folder_of(kind)
         return build_image_profile(kind, name, self._inherited(folder, name), self.references)
 
+    def orchestrator(self, name: str, overrides: Overrides | None = None) -> OrchestratorProfile:
+        """An orchestrator, a balancer or a monitoring system by name. An override names a number as `table.field`."""
+        from simvirt.orchestrator_reader import FOLDER, build_orchestrator  # noqa: PLC0415 - loads the engine
+
+        return build_orchestrator(name, self._inherited(FOLDER, name), self.references, overrides)
+
     def stack(self, platform: str, machine: str | None = None, overrides: Overrides | None = None) -> Stack:
         """The layers of a platform on a machine, costs resolved for its clock.
 
@@ -195,7 +202,7 @@ class Catalog:
 _WORDS: Final = {
     "hardware": "machine", "layers": "layer", "platforms": "platform", "schedulers": "scheduler", "workloads": "workload",
     "images": "image", "registries": "registry", "container-engines": "container engine", "lazy-formats": "lazy format",
-    "machine-images": "machine image",
+    "machine-images": "machine image", "orchestrators": "orchestrator",
 }  # fmt: skip
 """What one profile of a folder is called."""
 
