@@ -10,17 +10,34 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context
 
-__all__ = ["pool"]
+__all__ = ["lone", "pool", "pool_size"]
 
 
 @contextmanager
 def pool(tasks: int, most: int | None = None) -> Iterator[Executor | None]:
-    """Spawned processes, one per core or `most` of them, but no more than there are tasks; None where one would do, which is this
-    process."""
-    count = min(most or _cores(), tasks)
+    """Spawned processes, `pool_size` of them; None where one would do, which is this process."""
+    count = pool_size(tasks, most)
     if count <= 1:
         yield None
         return
+    with _spawned(count) as executor:
+        yield executor
+
+
+def pool_size(tasks: int, most: int | None = None) -> int:
+    """One per core or `most` of them, but no more than there are tasks."""
+    return min(most or _cores(), tasks)
+
+
+@contextmanager
+def lone() -> Iterator[Executor]:
+    """One spawned process, for a task that may take its process down."""
+    with _spawned(1) as executor:
+        yield executor
+
+
+@contextmanager
+def _spawned(count: int) -> Iterator[Executor]:
     workers = ProcessPoolExecutor(count, mp_context=get_context("spawn"))
     _start(workers, count)
     try:
