@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import signal
+import stat
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -64,9 +65,8 @@ def outcomes() -> dict[str, RunOutcome]:
     large = {"workload": "web-service", "memory": "40 GiB", "load": LOAD}
     short = [{"name": "a", **large}, {"name": "b", **large, "memory": "30 GiB"}]
     busy = {"name": "web", "workload": "web-service", "load": {"kind": "poisson", "rate_per_s": 9000}}
-    cycle = LifeCycle(
-        name="x", platform="p", acts=("pull", "run"), machine="small-server", engine="docker-engine", registry="hosted-registry", image="gcc-9"
-    )
+    where = {"platform": "p", "machine": "small-server", "engine": "docker-engine", "registry": "hosted-registry"}
+    cycle = LifeCycle(name="x", acts=("pull", "run"), image="gcc-9", **where)
     return {
         "fluid": simulate(scenario(), catalog(), 1),
         "rules": simulate(scenario(scheduler="cfs", guest_scheduler="cfs"), catalog()),
@@ -267,7 +267,7 @@ def test_a_full_disk_is_told_and_loses_nothing_that_was_finished(tmp_path: Path,
     store, sync, left = opened(tmp_path), os.fsync, [3]
 
     def full(descriptor: int) -> None:
-        if os.path.isfile(f"/proc/self/fd/{descriptor}") or not os.path.isdir(f"/proc/self/fd/{descriptor}"):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
             if not left[0]:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             left[0] -= 1

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from simvirt.analysis.intervals import Interval, mean_interval
+from simvirt.analysis.warm_up import MULTIPLE
 from simvirt.catalog import Catalog
 from simvirt.commands.costs import grade_count
 from simvirt.commands.group import Group, groups_of
@@ -21,7 +22,7 @@ from simvirt.evidence import Cost
 from simvirt.experiment.runner import Point, PointOutcome
 from simvirt.layers.contract import costs_of
 from simvirt.metrics.tidy import write_json_atomic
-from simvirt.scenario import Scenario
+from simvirt.scenario import Run, Scenario
 from simvirt.simulation import RunOutcome
 
 __all__ = ["RESPONSE_TIMES", "run", "saturation"]
@@ -115,7 +116,20 @@ def _notes(outcome: PointOutcome, groups: Sequence[Group]) -> Iterator[str]:
     for group in groups:
         if group.saturated_runs:
             yield saturation(group, outcome)
+        else:
+            yield from _too_short(group, time)
     yield from _failures(outcome)
+
+
+def _too_short(group: Group, time: Run) -> Iterator[str]:
+    """What the course of the runs says against their length and their warm-up."""
+    check = group.warm_up
+    if check.autocorrelation_times < MULTIPLE:
+        held = f"its runs hold about {check.autocorrelation_times:.0f} autocorrelation times"
+        yield f"{group.label}: {held}; with fewer than {MULTIPLE:g} intervals are too narrow. Run longer."
+    if check.mser5_fraction > time.warm_up_fraction:
+        cut = f"the MSER-5 rule would leave out the first {100 * check.mser5_fraction:.0f} %"
+        yield f"{group.label}: {cut}, warm-up is {100 * time.warm_up_fraction:g} %. If runs begin unlike they go on, raise it."
 
 
 def _failures(outcome: PointOutcome) -> Iterator[str]:

@@ -22,7 +22,7 @@ from simvirt.scenario import Run, Scenario
 
 __all__ = ["NOT_RUN", "address_of", "digest_of_folder"]
 
-NOT_RUN: Final = frozenset({"analysis", "cli.py", "commands", "experiment", "profiles/cases", "reports", "validation"})
+NOT_RUN: Final = frozenset({"cli.py", "commands", "experiment", "profiles/cases", "reports", "validation"})
 """Parts of simvirt that no run loads: to change a chart is no reason to run again."""
 
 _COMPUTES: Final = ("numpy", "simpy")

@@ -156,7 +156,7 @@ class Simulation:
 
         if self.memory is not None:
             self.memory.draw(name, self._streams.stream(f"{name}/page faults"))
-        tenant = Tenant(name, group, workload, self.engine, self._streams, bind_class, workers, storage.work)
+        tenant = Tenant(name, group, workload, self.engine, self._streams, bind_class, workers, self._scenario.run, storage.work)
         if self.memory is not None:
             self.memory.attach(tenant)
         return tenant
