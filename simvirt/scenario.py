@@ -30,7 +30,18 @@ from simvirt.workloads.arrivals import Arrivals, ClosedLoop
 from simvirt.workloads.distributions import Distribution
 from simvirt.workloads.profile import Workload
 
-__all__ = ["IoMax", "Run", "Scenario", "Tenants", "check_scenario", "host_stack", "load_scenario", "memory_plans", "scenario_notes"]
+__all__ = [
+    "IoMax",
+    "Run",
+    "Scenario",
+    "Tenants",
+    "check_scenario",
+    "host_stack",
+    "load_scenario",
+    "memory_plans",
+    "read_document",
+    "scenario_notes",
+]
 
 
 MOST_REPLICATIONS: Final = 10_000
@@ -170,7 +181,7 @@ def load_scenario(source: Path | str | Mapping[str, Any], catalog: Catalog) -> S
 
     Raises ScenarioError with every mistake: path, value, bound and a way out.
     """
-    document = _read(Path(source)) if isinstance(source, Path | str) else dict(source)
+    document = read_document(Path(source)) if isinstance(source, Path | str) else dict(source)
     try:
         scenario = Scenario.model_validate(document)
     except ValidationError as error:
@@ -188,7 +199,8 @@ def check_scenario(scenario: Scenario, catalog: Catalog) -> None:
         raise ScenarioError(problems)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
+    """What stands in a TOML file, not checked. Raises ScenarioError if it cannot be read."""
     try:
         text = path.read_bytes().decode("utf-8")
     except OSError as error:

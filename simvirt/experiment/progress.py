@@ -23,6 +23,12 @@ class Progress:
             self._bar.initial += runs
             self._bar.update(runs)
 
+    def planned(self, runs: int) -> None:
+        """So many more are to be done."""
+        if not self._bar.disable:
+            self._bar.total = (self._bar.total or 0) + runs
+            self._bar.refresh()
+
     def finished(self) -> None:
         """One more."""
         self._bar.update()

@@ -56,24 +56,28 @@ def run_points(
     executor: Executor | None = None,
     workers: int | None = None,
     store: RunStore | None = None,
+    before: Sequence[PointOutcome] = (),
     found: Callable[[int], None] | None = None,
     finished: Callable[[], None] | None = None,
 ) -> list[PointOutcome]:
     """Run every replication of every point and give the outcomes in the order of the points.
 
     `executor` is any `concurrent.futures.Executor`; by default a pool of spawned processes, `workers` of them or one per core, or this
-    process where one would do. What `store` has is not run again; each run is kept in it as soon as it is finished. `found` is told how
-    many were there; `finished` is called after each of the others (a progress bar). An error in a run becomes a Failure; an interrupt stops
-    everything.
+    process where one would do. What `store` has is not run again; each run is kept in it as soon as it is finished. `before` is what the
+    same points gave with fewer replications. `found` is told how many the store had; `finished` is called after each of the others (a
+    progress bar). An error in a run becomes a Failure; an interrupt stops everything.
     """
     tasks = [
         _Task(i, point, replication, _address(point, replication, executor, store))
         for i, point in enumerate(points)
         for replication in range(point.scenario.run.replications)
     ]
-    results = {} if store is None else _kept(tasks, store)
+    results: Found = {(i, one.replication): one for i, outcome in enumerate(before) for one in outcome.runs}
+    results |= {(i, one.replication): one for i, outcome in enumerate(before) for one in outcome.failures}
+    kept = {} if store is None else _kept([task for task in tasks if task.place not in results], store)
+    results |= kept
     if found is not None:
-        found(len(results))
+        found(len(kept))
 
     def done(task: _Task, result: RunOutcome | Failure) -> None:
         if store is not None and task.address is not None and not isinstance(result, Failure):
@@ -111,9 +115,13 @@ def _address(point: Point, replication: int, executor: Executor | None, store: R
     return None if executor is None and store is None else address_of(point.scenario, point.profiles, replication)
 
 
-def _kept(tasks: Iterable[_Task], store: RunStore) -> dict[tuple[int, int], RunOutcome | Failure]:
+Found = dict[tuple[int, int], RunOutcome | Failure]
+"""What came of each run, by point and replication."""
+
+
+def _kept(tasks: Iterable[_Task], store: RunStore) -> Found:
     """What the store has."""
-    results: dict[tuple[int, int], RunOutcome | Failure] = {}
+    results: Found = {}
     for task in tasks:
         assert task.address is not None
         outcome = store.get(task.address, outcome_type(task.point.scenario))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 __all__ = ["BinnedMeans"]
 
 _BINS: Final = 512
-"""Over the whole run: enough to see that it holds 200 autocorrelation times, each then being two to three bins long."""
+"""Over the whole run: enough to see that it holds 200 autocorrelation times, each then two to three bins long."""
 
 Vector = npt.NDArray[np.float64]
 
