@@ -1,4 +1,4 @@
-"""A pool of processes that an interrupt ends at once and without a word."""
+"""A pool of processes that an interrupt ends at once and without a word, and that end when the program that began them is killed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 
 __all__ = ["lone", "pool", "pool_size"]
 
@@ -38,7 +38,7 @@ def lone() -> Iterator[Executor]:
 
 @contextmanager
 def _spawned(count: int) -> Iterator[Executor]:
-    workers = ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+    workers = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_with_parent)
     _start(workers, count)
     try:
         yield workers
@@ -49,6 +49,19 @@ def _spawned(count: int) -> Iterator[Executor]:
             worker.terminate()
         raise
     workers.shutdown()
+
+
+def _end_with_parent() -> None:
+    """In a process of the pool: be gone when the program is. Each holds the others' end of the pipe that brings work, so none would see it
+    closed, and all would wait for ever."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _cores() -> int:

@@ -79,7 +79,7 @@ def _advice(problem: ErrorDetails) -> str:
     if kind == "missing":
         return "missing; give it a value"
     if place[:1] == ("factors",) and kind in ("model_type", "model_attributes_type"):
-        return f'{shown}a factor is a list of levels, such as ["docker", "kvm"], or a table {{ low = 1, high = 2 }}'
+        return f'{shown}a factor is a list of levels, such as [1, 2], or a table {{ low = 1, high = 2 }}'
     if place[:1] == ("base",):
         return f"{shown}the path of a scenario, or a table [base] with what stands in one"
     return shown + problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
