@@ -112,6 +112,8 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", parents=[runs, profiles], help="run a scenario: response times, utilisation, where the time went")
     run.add_argument("--json", metavar="FILE", type=Path, help="also write everything that was found to this file")
+    run.add_argument("--trace", metavar="FILE.json.gz", type=Path, help="also write a timeline, for Perfetto or speedscope")
+    run.add_argument("--trace-window", metavar="A..B", help="of this part of a run, such as 0.5s..0.6s (default: 100 ms after warm-up)")
     run.set_defaults(command=_run)
 
     compare = commands.add_parser("compare", parents=[runs, profiles], help="run a scenario on several platforms and compare them")
@@ -252,8 +254,17 @@ def _run(arguments: argparse.Namespace) -> list[str]:
         replications=arguments.replications,
         seed=arguments.seed,
         json=arguments.json,
+        trace=arguments.trace,
+        trace_window=_window(arguments),
         profiles=arguments.profiles,
     )
+
+
+def _window(arguments: argparse.Namespace) -> str | None:
+    if arguments.trace_window is not None and arguments.trace is None:
+        raise UsageError("--trace-window: of what? give --trace FILE.json.gz too")
+    window: str | None = arguments.trace_window
+    return window
 
 
 def _compare(arguments: argparse.Namespace) -> list[str]:

@@ -17,6 +17,8 @@ from simvirt.commands.point import read_scenario, run_all
 from simvirt.commands.record import check_writable, record
 from simvirt.commands.scheduling import counter_table
 from simvirt.commands.tables import table
+from simvirt.commands.trace import trace_window as read_window
+from simvirt.commands.trace import write_trace
 from simvirt.errors import ScenarioError
 from simvirt.evidence import Cost
 from simvirt.experiment.runner import Point, PointOutcome
@@ -58,19 +60,30 @@ _DEVICES: Final[Mapping[str, Callable[[RunOutcome], float]]] = {
 
 
 def run(
-    catalog: Catalog, path: Path, *, replications: int | None, seed: int | None, json: Path | None, profiles: Sequence[Path]
+    catalog: Catalog,
+    path: Path,
+    *,
+    replications: int | None,
+    seed: int | None,
+    json: Path | None,
+    trace: Path | None = None,
+    trace_window: str | None = None,
+    profiles: Sequence[Path],
 ) -> list[str]:
-    """Run a scenario and tell what was found; write all of it to a JSON file if one is named."""
+    """Run a scenario and tell what was found; write all of it to a JSON file if one is named, and a timeline to a trace file."""
     scenario = read_scenario(path, catalog, replications=replications, seed=seed)
-    if json is not None:
-        check_writable(json)
+    window = read_window(trace_window, scenario.run)
+    for file in (json, trace):
+        if file is not None:
+            check_writable(file)
     [outcome] = run_all([Point(factors={}, scenario=scenario, profiles=tuple(profiles))])
     if outcome.failures:
         raise ScenarioError(f"replication {failure.replication}: {failure.error}" for failure in outcome.failures)
     groups = groups_of(outcome)
     if json is not None:
         write_json_atomic(record(outcome, groups), json)
-    return [*_heading(scenario, catalog), *_report(outcome, groups), "", _grades(scenario, catalog)]
+    traced = [] if trace is None else ["", *write_trace(scenario, catalog, window, trace)]
+    return [*_heading(scenario, catalog), *_report(outcome, groups), *traced, "", _grades(scenario, catalog)]
 
 
 def _heading(scenario: Scenario, catalog: Catalog) -> list[str]:

@@ -40,14 +40,14 @@ def simulate(scenario: Scenario, catalog: Catalog | None = None, replication: in
 class Simulation:
     """The running parts of one replication."""
 
-    def __init__(self, scenario: Scenario, catalog: Catalog, replication: int = 0) -> None:
+    def __init__(self, scenario: Scenario, catalog: Catalog, replication: int = 0, engine: Engine | None = None) -> None:
         check_scenario(scenario, catalog)
         self._scenario = scenario
         self._catalog = catalog
         self._replication = replication
         platform = catalog.platform(scenario.platform)
         self._stack = catalog.stack(scenario.platform, scenario.machine, scenario.layer_overrides(catalog))
-        self.engine = Engine()
+        self.engine = Engine() if engine is None else engine
         names = scenario.schedulers_on(self._stack)
         by_kernel = {kernel: catalog.scheduling(name, scenario.override) for kernel, name in names.items()}
         scheduler = make_scheduler(self.engine, self._stack.hardware.processors, by_kernel)

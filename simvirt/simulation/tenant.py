@@ -109,6 +109,11 @@ class Tenant:
         next(self._entries).enter(Request(intended, next(self._factors)))
 
     @property
+    def workers(self) -> ThreadPool:
+        """The threads of its application."""
+        return self._workers
+
+    @property
     def begun(self) -> int:
         """Requests that have begun since the start of the run."""
         return self._arrived
