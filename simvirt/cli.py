@@ -100,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--csv", action="store_true", help="write the costs as CSV")
     show.set_defaults(command=_show)
 
+    metrics = commands.add_parser("metrics", help="every metric: unit, definition, estimator")
+    metrics.set_defaults(command=_metrics)
+
     explain = commands.add_parser("explain", parents=[profiles], help="one operation's way down a stack, with costs and sources")
     explain.add_argument("operation", metavar="OPERATION", help="syscall, fault, packet, block, flush, switch, spawn, open or compute")
     explain.add_argument("--platform", metavar="P", required=True)
@@ -231,6 +234,12 @@ def _show(arguments: argparse.Namespace) -> list[str]:
     from simvirt.commands.show import show
 
     return show(_catalog(arguments), arguments.name, kind=arguments.kind, machine=arguments.machine, as_csv=arguments.csv)
+
+
+def _metrics(_: argparse.Namespace) -> list[str]:
+    from simvirt.commands.metrics import metrics_text
+
+    return metrics_text()
 
 
 def _explain(arguments: argparse.Namespace) -> list[str]:
