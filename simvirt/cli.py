@@ -25,6 +25,9 @@ _USER_ERROR: Final = 2
 _INTERRUPTED: Final = 128 + 2
 _BROKEN_PIPE: Final = 128 + 13
 
+_LOOPBACK: Final = "tcp://127.0.0.1:8786"
+"""Where a Dask scheduler listens that is told to stay on this machine."""
+
 _KINDS: Final = {
     "platforms": "platform",
     "layers": "layer",
@@ -61,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"simvirt: the output cannot be written ({error.strerror}); free some space or choose another place", file=sys.stderr)
         return _USER_ERROR
-    except KeyboardInterrupt:
-        print("simvirt: interrupted, nothing was written", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(f"simvirt: {str(stopped) or 'interrupted, nothing was written'}", file=sys.stderr)
         return _INTERRUPTED
     return 0
 
@@ -97,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--csv", action="store_true", help="write the costs as CSV")
     show.set_defaults(command=_show)
 
+    metrics = commands.add_parser("metrics", help="every metric: unit, definition, estimator")
+    metrics.set_defaults(command=_metrics)
+
     explain = commands.add_parser("explain", parents=[profiles], help="one operation's way down a stack, with costs and sources")
     explain.add_argument("operation", metavar="OPERATION", help="syscall, fault, packet, block, flush, switch, spawn, open or compute")
     explain.add_argument("--platform", metavar="P", required=True)
@@ -109,6 +115,8 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", parents=[runs, profiles], help="run a scenario: response times, utilisation, where the time went")
     run.add_argument("--json", metavar="FILE", type=Path, help="also write everything that was found to this file")
+    run.add_argument("--trace", metavar="FILE.json.gz", type=Path, help="also write a timeline, for Perfetto or speedscope")
+    run.add_argument("--trace-window", metavar="A..B", help="of this part of a run, such as 0.5s..0.6s (default: 100 ms after warm-up)")
     run.set_defaults(command=_run)
 
     compare = commands.add_parser("compare", parents=[runs, profiles], help="run a scenario on several platforms and compare them")
@@ -116,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--platforms", metavar="A,B,...", type=_names, default=(), help=surveyed)
     compare.add_argument("--baseline", metavar="A", help="what the others are measured against (default: a native platform)")
     compare.set_defaults(command=_compare)
+    _add_sweep(commands, profiles)
     _add_image(commands, profiles)
 
     validate = commands.add_parser("validate", help="measured tables predicted beside measured: errors, order, what is missing")
@@ -129,6 +138,21 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("--workers", metavar="N", type=_at_least(1), help="processes (default: one per core)")
     validate.set_defaults(command=_validate)
     return parser
+
+
+def _add_sweep(commands: argparse._SubParsersAction[_Parser], profiles: _Parser) -> None:
+    sweep = commands.add_parser("sweep", parents=[profiles], help="a study: one scenario, factors that vary, replications, comparisons")
+    sweep.add_argument("study", metavar="STUDY.toml", type=Path)
+    sweep.add_argument("--out", metavar="DIR", type=Path, help="folder for results (default: results/ and the name of the study)")
+    sweep.add_argument("--runs", metavar="DIR", type=Path, help="folder for finished runs (default: .runs in that of the results)")
+    sweep.add_argument("--fresh", action="store_true", help="do all runs anew, those that are finished too")
+    sweep.add_argument("--workers", metavar="N", type=_at_least(1), help="processes (default: one per core)")
+    sweep.add_argument("--parquet", action="store_true", help="write the tables as Parquet too")
+    away = f"run on the workers of this Dask scheduler (default: {_LOOPBACK}), tls://... beyond this machine"
+    sweep.add_argument("--scheduler", metavar="ADDRESS", nargs="?", const=_LOOPBACK, help=away)
+    for name, what in (("ca", "certificate of the authority"), ("cert", "own certificate"), ("key", "own key")):
+        sweep.add_argument(f"--tls-{name}", metavar="FILE", type=Path, help=f"{what} for a tls:// scheduler")
+    sweep.set_defaults(command=_sweep)
 
 
 def _add_image(commands: argparse._SubParsersAction[_Parser], profiles: _Parser) -> None:
@@ -213,6 +237,12 @@ def _show(arguments: argparse.Namespace) -> list[str]:
     return show(_catalog(arguments), arguments.name, kind=arguments.kind, machine=arguments.machine, as_csv=arguments.csv)
 
 
+def _metrics(_: argparse.Namespace) -> list[str]:
+    from simvirt.commands.metrics import metrics_text
+
+    return metrics_text()
+
+
 def _explain(arguments: argparse.Namespace) -> list[str]:
     from simvirt.commands.explain import explain
 
@@ -234,8 +264,17 @@ def _run(arguments: argparse.Namespace) -> list[str]:
         replications=arguments.replications,
         seed=arguments.seed,
         json=arguments.json,
+        trace=arguments.trace,
+        trace_window=_window(arguments),
         profiles=arguments.profiles,
     )
+
+
+def _window(arguments: argparse.Namespace) -> str | None:
+    if arguments.trace_window is not None and arguments.trace is None:
+        raise UsageError("--trace-window: of what? give --trace FILE.json.gz too")
+    window: str | None = arguments.trace_window
+    return window
 
 
 def _compare(arguments: argparse.Namespace) -> list[str]:
@@ -250,6 +289,32 @@ def _compare(arguments: argparse.Namespace) -> list[str]:
         seed=arguments.seed,
         profiles=arguments.profiles,
     )
+
+
+def _sweep(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.sweep import sweep
+    from simvirt.errors import ResultsError
+    from simvirt.experiment.cluster import Certificates
+
+    files = {"authority": arguments.tls_ca, "certificate": arguments.tls_cert, "key": arguments.tls_key}
+    given = {name: path for name, path in files.items() if path is not None}
+    if given and len(given) < len(files):
+        raise UsageError("--tls-ca, --tls-cert and --tls-key: give all three or none")
+    told, failures = sweep(
+        arguments.study,
+        out=arguments.out,
+        runs=arguments.runs,
+        fresh=arguments.fresh,
+        workers=arguments.workers,
+        scheduler=arguments.scheduler,
+        certificates=Certificates(**given) if given else None,
+        parquet=arguments.parquet,
+        profiles=arguments.profiles,
+    )
+    if failures:
+        print("\n".join(told), flush=True)
+        raise ResultsError(f"{failures} runs failed: see `failed` in runs.csv; the same command tries them again")
+    return told
 
 
 def _bench(arguments: argparse.Namespace) -> dict[str, Any]:

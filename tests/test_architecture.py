@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "memory_contention": DATA_MODELS,
     "memory_plan": f"{DATA_MODELS} footprint_reader",
     "scenario": f"{DATA_MODELS} catalog scheduler_choice tenant_place cpu_limits memory_contention footprint_reader memory_plan",
-    "simulation": f"{DATA_MODELS} catalog cpu_limits memory_contention memory_plan scenario",
+    "simulation": f"{DATA_MODELS} analysis catalog cpu_limits memory_contention memory_plan scenario",
     "analysis": f"{LEAVES} metrics",
     "experiment": f"{DATA_MODELS} catalog scenario simulation analysis",
     "reports": f"{LEAVES} metrics analysis",

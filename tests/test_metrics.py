@@ -6,6 +6,7 @@ import json
 import math
 import pickle
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ from simvirt.errors import CatalogError, ResultsError
 from simvirt.metrics.catalog import ENTITIES, metric, metrics, parse_metrics
 from simvirt.metrics.histogram import HIGHEST_S, LOWEST_S, RELATIVE_WIDTH, LatencyHistogram
 from simvirt.metrics.tidy import Row, tidy_frame, write_csv_atomic, write_json_atomic
+from simvirt.reports.metrics_page import metrics_page
+
+ROOT = Path(__file__).parents[1]
 
 TIMES = st.lists(st.floats(0.0, HIGHEST_S) | st.floats(1e-6, 1.0), max_size=60)
 
@@ -273,3 +277,18 @@ def test_failure_to_write_names_the_path_and_leaves_nothing(tmp_path: Path) -> N
     with pytest.raises(ResultsError, match="cannot be written"):
         write_csv_atomic(tidy_frame([]), folder)  # written beside it, but a folder cannot be replaced
     assert [p.name for p in tmp_path.iterdir()] == ["runs.csv"]
+
+
+# --- The reference page ----------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_metrics_is_the_catalog() -> None:
+    """The committed page is what `simvirt metrics` writes now, and every metric stands in it once, in the section of its entity."""
+    page = metrics_page()
+    assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8") == page, "renew it: simvirt metrics > docs/metrics.md"
+    sections = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", page, flags=re.MULTILINE | re.DOTALL))
+    lines = [(entity, line) for entity, text in sections.items() for line in text.splitlines() if line.startswith("| `")]
+    rows = [(entity, *(cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:5])) for entity, line in lines]
+    declared = [(m.entity, f"`{m.name}`", m.unit, m.definition, m.estimator) for m in metrics().values()]
+    assert sorted(rows) == sorted(declared)
+    assert page.count("| `") == len(metrics())

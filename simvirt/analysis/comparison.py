@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from simvirt.analysis.intervals import Interval, mean_interval, student_t_quantile
 
-__all__ = ["control_variate_interval", "holm", "paired_difference", "paired_p_value", "paired_ratio"]
+__all__ = ["common_numbers_gain", "control_variate_interval", "holm", "paired_difference", "paired_p_value", "paired_ratio"]
 
 Vector = npt.NDArray[np.float64]
 
@@ -74,6 +74,17 @@ def control_variate_interval(
     residual = y - (design / scale) @ coefficients
     variance = float(residual @ residual) / degrees * float(inverse[0] @ inverse[0])
     return Interval(float(coefficients[0]), student_t_quantile(confidence, degrees) * math.sqrt(variance), y.size, confidence)
+
+
+def common_numbers_gain(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """How many times the requests that pairs with common random numbers took independent runs would take for a difference as sharp:
+    (s²(a) + s²(b)) / s²(a - b). Infinite if every difference is the same, NaN for fewer than two pairs."""
+    x, y = _pairs(a, b)
+    if x.size < 2:
+        return math.nan
+    apart = float(x.var(ddof=1) + y.var(ddof=1))
+    paired = float((x - y).var(ddof=1))
+    return apart / paired if paired > 0.0 else math.inf if paired == 0.0 else math.nan
 
 
 def paired_p_value(a: npt.ArrayLike, b: npt.ArrayLike) -> float:

@@ -7,13 +7,24 @@ where to cut also decides what the answer will be.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MULTIPLE", "RunLength", "autocorrelation_time", "fixed_fraction", "long_enough", "mser5"]
+__all__ = [
+    "MULTIPLE",
+    "RunLength",
+    "WarmUpCheck",
+    "autocorrelation_time",
+    "check_warm_up",
+    "fixed_fraction",
+    "long_enough",
+    "mean_check",
+    "mser5",
+]
 
 MULTIPLE: Final = 200.0
 """Autocorrelation times that a run should hold.
@@ -21,6 +32,8 @@ MULTIPLE: Final = 200.0
 M/M/1 with 5 % dropped, ten replications: runs of 33 times cover the mean in 64-85 % of cases instead of 95 %, runs of 330 in 93 %,
 runs of 630 in 94 %.
 """
+
+_FULL_SHARE: Final = 0.9
 
 
 def fixed_fraction(n: int, fraction: float = 0.05) -> int:
@@ -104,6 +117,51 @@ def long_enough(series: npt.ArrayLike, multiple: float = MULTIPLE) -> RunLength:
     """Judge the length of a series of observations, in order of time."""
     x = _series(series)
     return RunLength(observations=x.size, autocorrelation_time=autocorrelation_time(x), multiple=multiple)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmUpCheck:
+    """What the course of one run says of its length and of its warm-up. A diagnostic: nothing is cut by it."""
+
+    autocorrelation_times: float
+    """How many of them the window holds; NaN where requests are too few to tell."""
+    mser5_fraction: float
+    """Part of the run that the MSER-5 rule would leave out."""
+
+    @property
+    def long_enough(self) -> bool:
+        """Not, if it is not known."""
+        return self.autocorrelation_times >= MULTIPLE
+
+
+def mean_check(entities: Iterable[Iterable[WarmUpCheck | None]]) -> WarmUpCheck:
+    """What the replications of several entities say together: means over replications, of the entity that fares worst; NaN if any says
+    nothing."""
+    checks = [list(replications) for replications in entities]
+    lengths, fractions = [], []
+    for replications in checks:
+        told = [one for one in replications if one is not None]
+        known = bool(told) and len(told) == len(replications)
+        lengths.append(math.fsum(1.0 / one.autocorrelation_times for one in told) / len(told) if known else math.nan)
+        fractions.append(math.fsum(one.mser5_fraction for one in told) / len(told) if known else math.nan)
+    longest = float(np.max(lengths)) if lengths else math.nan  # NaN if one is
+    return WarmUpCheck(autocorrelation_times=1.0 / longest, mser5_fraction=float(np.max(fractions)) if fractions else math.nan)
+
+
+def check_warm_up(means: npt.ArrayLike, warm_up_fraction: float) -> WarmUpCheck:
+    """Judge a run by the means of equal parts of its duration, the warm-up included.
+
+    A part is the coarsest thing that is told apart: a window of n parts is said to hold n autocorrelation times where it holds more.
+    Empty parts (NaN) are left out. Nothing is said where more than a tenth are empty, or where so few parts are in the window (fewer than
+    twice `MULTIPLE`) that chance alone would make it look short.
+    """
+    x = _series(means)
+    window = x[math.ceil(x.size * warm_up_fraction) :]
+    full = window[np.isfinite(window)]
+    if full.size < _FULL_SHARE * window.size or window.size < 2.0 * MULTIPLE:
+        return WarmUpCheck(autocorrelation_times=math.nan, mser5_fraction=math.nan)
+    whole = x[np.isfinite(x)]
+    return WarmUpCheck(autocorrelation_times=full.size / autocorrelation_time(full), mser5_fraction=mser5(whole) / whole.size)
 
 
 def _series(values: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from typing import Final
 
-from simvirt.analysis.comparison import paired_ratio
+from simvirt.analysis.comparison import common_numbers_gain, paired_ratio
 from simvirt.catalog import Catalog
 from simvirt.commands.group import Group, groups_of
-from simvirt.commands.numbers import UNKNOWN, count_text, interval_text
+from simvirt.commands.numbers import UNKNOWN, count_text, gain_text, interval_text
 from simvirt.commands.point import read_scenario, run_all
 from simvirt.commands.run import RESPONSE_TIMES, saturation
 from simvirt.commands.tables import table
@@ -24,6 +24,8 @@ __all__ = ["compare", "native_platform"]
 
 BASELINE_FAMILY: Final = "native"
 """The first platform of this family is the baseline unless another is named."""
+
+_MEAN: Final = "response_time_mean_s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +113,19 @@ def _report(scenario: Scenario, reference: str, outcomes: dict[str, PointOutcome
     yield f"± is half a {100 * time.confidence:g} % confidence interval over replications." if time.replications > 1 else (
         "One replication has no interval; ask for more with --replications."
     )
+    yield from gain_text([*_gains(told, reference)])
     for name, groups in told.items():
         yield from (f"{name}: {saturation(group, outcomes[name])}" for group in groups if group.saturated_runs)
     if reasons:
         yield from ("", "Not run:")
         yield from (f"  {name}: {reason}" for name, problems in sorted(reasons.items()) for reason in problems)
+
+
+def _gains(told: Mapping[str, Sequence[Group]], reference: str) -> Iterator[float]:
+    """What common random numbers saved in the difference of mean response times of each platform and group to those of the baseline."""
+    for name, groups in told.items():
+        pairs = zip(groups, told.get(reference, ()), strict=False)
+        yield from (common_numbers_gain(a.values(_MEAN), b.values(_MEAN)) for a, b in pairs if name != reference)
 
 
 def _group_table(by_platform: dict[str, Group], reference: str) -> list[str]:

@@ -7,6 +7,7 @@ from functools import cached_property
 from math import nan
 
 from simvirt.analysis.intervals import Interval, mean_interval
+from simvirt.analysis.warm_up import WarmUpCheck, mean_check
 from simvirt.experiment.runner import PointOutcome
 from simvirt.metrics.histogram import LatencyHistogram
 from simvirt.scenario import Scenario
@@ -39,6 +40,11 @@ class Group:
 
     def interval(self, metric: str) -> Interval:
         return mean_interval(self.values(metric), self._confidence)
+
+    @property
+    def warm_up(self) -> WarmUpCheck:
+        """Of a mean replication, told of the tenant that fares worst."""
+        return mean_check([tenant.warm_up for tenant in tenants] for tenants in zip(*self._runs, strict=True))
 
     @cached_property
     def time_parts(self) -> list[TimePart]:

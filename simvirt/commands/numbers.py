@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from math import floor, isfinite, isnan, log10
+from statistics import median
 from typing import Final
 
 from simvirt.analysis.intervals import Interval
 from simvirt.units import DIMENSIONS, format_quantity
 
-__all__ = ["UNKNOWN", "count_text", "interval_text", "share_text"]
+__all__ = ["UNKNOWN", "count_text", "gain_text", "interval_text", "share_text"]
 
 UNKNOWN: Final = "–"
 """What stands for a number that was not measured."""
@@ -21,6 +23,18 @@ _ROUNDING: Final = 1e-9
 def count_text(count: int, noun: str) -> str:
     """A count with its noun: 1 tenant, 2 tenants."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def gain_text(gains: Sequence[float]) -> Iterator[str]:
+    """What common random numbers saved in several comparisons, if in any it is known."""
+    known = [gain for gain in gains if isfinite(gain)]
+    if known:
+        spread = f"{_times(min(known))} to {_times(max(known))} times as many requests, {_times(median(known))} at the median"
+        yield f"Without common random numbers the same half-widths of differences would have taken {spread}."
+
+
+def _times(gain: float) -> str:
+    return f"{gain:.2g}" if gain < 100 else f"{gain:,.0f}"
 
 
 def interval_text(interval: Interval, dimension: str) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from simvirt.catalog import Catalog
+from simvirt.experiment.progress import progress
 from simvirt.experiment.runner import Point, PointOutcome, run_points
 from simvirt.scenario import Run, Scenario, load_scenario
 
@@ -24,9 +23,5 @@ def read_scenario(path: Path, catalog: Catalog, *, replications: int | None, see
 def run_all(points: Sequence[Point]) -> list[PointOutcome]:
     """Run all points, with a bar of progress on standard error if that is a terminal."""
     total = sum(point.scenario.run.replications for point in points)
-    with tqdm(total=total, unit="run", leave=False, disable=None) as bar:
-
-        def finished() -> None:
-            bar.update()
-
-        return run_points(points, finished=finished)
+    with progress(total, leave=False) as bar:
+        return run_points(points, finished=bar.finished)

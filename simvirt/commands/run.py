@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from simvirt.analysis.intervals import Interval, mean_interval
+from simvirt.analysis.warm_up import MULTIPLE
 from simvirt.catalog import Catalog
 from simvirt.commands.costs import grade_count
 from simvirt.commands.group import Group, groups_of
@@ -16,12 +17,14 @@ from simvirt.commands.point import read_scenario, run_all
 from simvirt.commands.record import check_writable, record
 from simvirt.commands.scheduling import counter_table
 from simvirt.commands.tables import table
+from simvirt.commands.trace import trace_window as read_window
+from simvirt.commands.trace import write_trace
 from simvirt.errors import ScenarioError
 from simvirt.evidence import Cost
 from simvirt.experiment.runner import Point, PointOutcome
 from simvirt.layers.contract import costs_of
 from simvirt.metrics.tidy import write_json_atomic
-from simvirt.scenario import Scenario
+from simvirt.scenario import Run, Scenario
 from simvirt.simulation import RunOutcome
 
 __all__ = ["RESPONSE_TIMES", "run", "saturation"]
@@ -57,19 +60,30 @@ _DEVICES: Final[Mapping[str, Callable[[RunOutcome], float]]] = {
 
 
 def run(
-    catalog: Catalog, path: Path, *, replications: int | None, seed: int | None, json: Path | None, profiles: Sequence[Path]
+    catalog: Catalog,
+    path: Path,
+    *,
+    replications: int | None,
+    seed: int | None,
+    json: Path | None,
+    trace: Path | None = None,
+    trace_window: str | None = None,
+    profiles: Sequence[Path],
 ) -> list[str]:
-    """Run a scenario and tell what was found; write all of it to a JSON file if one is named."""
+    """Run a scenario and tell what was found; write all of it to a JSON file if one is named, and a timeline to a trace file."""
     scenario = read_scenario(path, catalog, replications=replications, seed=seed)
-    if json is not None:
-        check_writable(json)
+    window = read_window(trace_window, scenario.run)
+    for file in (json, trace):
+        if file is not None:
+            check_writable(file)
     [outcome] = run_all([Point(factors={}, scenario=scenario, profiles=tuple(profiles))])
     if outcome.failures:
         raise ScenarioError(f"replication {failure.replication}: {failure.error}" for failure in outcome.failures)
     groups = groups_of(outcome)
     if json is not None:
         write_json_atomic(record(outcome, groups), json)
-    return [*_heading(scenario, catalog), *_report(outcome, groups), "", _grades(scenario, catalog)]
+    traced = [] if trace is None else ["", *write_trace(scenario, catalog, window, trace)]
+    return [*_heading(scenario, catalog), *_report(outcome, groups), *traced, "", _grades(scenario, catalog)]
 
 
 def _heading(scenario: Scenario, catalog: Catalog) -> list[str]:
@@ -115,7 +129,20 @@ def _notes(outcome: PointOutcome, groups: Sequence[Group]) -> Iterator[str]:
     for group in groups:
         if group.saturated_runs:
             yield saturation(group, outcome)
+        else:
+            yield from _too_short(group, time)
     yield from _failures(outcome)
+
+
+def _too_short(group: Group, time: Run) -> Iterator[str]:
+    """What the course of the runs says against their length and their warm-up."""
+    check = group.warm_up
+    if check.autocorrelation_times < MULTIPLE:
+        held = f"its runs hold about {check.autocorrelation_times:.0f} autocorrelation times"
+        yield f"{group.label}: {held}; with fewer than {MULTIPLE:g} intervals are too narrow. Run longer."
+    if check.mser5_fraction > time.warm_up_fraction:
+        cut = f"the MSER-5 rule would leave out the first {100 * check.mser5_fraction:.0f} %"
+        yield f"{group.label}: {cut}, warm-up is {100 * time.warm_up_fraction:g} %. If runs begin unlike they go on, raise it."
 
 
 def _failures(outcome: PointOutcome) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A pool of processes that an interrupt ends at once and without a word."""
+"""A pool of processes that an interrupt ends at once and without a word, and that end when the program that began them is killed."""
 
 from __future__ import annotations
 
@@ -8,20 +8,37 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 
-__all__ = ["pool"]
+__all__ = ["lone", "pool", "pool_size"]
 
 
 @contextmanager
 def pool(tasks: int, most: int | None = None) -> Iterator[Executor | None]:
-    """Spawned processes, one per core or `most` of them, but no more than there are tasks; None where one would do, which is this
-    process."""
-    count = min(most or _cores(), tasks)
+    """Spawned processes, `pool_size` of them; None where one would do, which is this process."""
+    count = pool_size(tasks, most)
     if count <= 1:
         yield None
         return
-    workers = ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+    with _spawned(count) as executor:
+        yield executor
+
+
+def pool_size(tasks: int, most: int | None = None) -> int:
+    """One per core or `most` of them, but no more than there are tasks."""
+    return min(most or _cores(), tasks)
+
+
+@contextmanager
+def lone() -> Iterator[Executor]:
+    """One spawned process, for a task that may take its process down."""
+    with _spawned(1) as executor:
+        yield executor
+
+
+@contextmanager
+def _spawned(count: int) -> Iterator[Executor]:
+    workers = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_with_parent)
     _start(workers, count)
     try:
         yield workers
@@ -32,6 +49,19 @@ def pool(tasks: int, most: int | None = None) -> Iterator[Executor | None]:
             worker.terminate()
         raise
     workers.shutdown()
+
+
+def _end_with_parent() -> None:
+    """In a process of the pool: be gone when the program is. Each holds the others' end of the pipe that brings work, so none would see it
+    closed, and all would wait for ever."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _cores() -> int:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future, as_completed
-from contextlib import nullcontext
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from simvirt.catalog import Catalog
 from simvirt.errors import SimvirtError
-from simvirt.experiment.pool import pool
-from simvirt.experiment.subject import Subject, outcome_of
+from simvirt.experiment.address import address_of
+from simvirt.experiment.dispatch import Dispatch
+from simvirt.experiment.runs import RunStore
+from simvirt.experiment.subject import Subject, outcome_of, outcome_type
 from simvirt.scenario import Scenario
 from simvirt.simulation import RunOutcome, told_together
 
@@ -49,58 +51,100 @@ class PointOutcome:
 
 
 def run_points(
-    points: Sequence[Point], *, executor: Executor | None = None, workers: int | None = None, finished: Callable[[], None] | None = None
+    points: Sequence[Point],
+    *,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    store: RunStore | None = None,
+    before: Sequence[PointOutcome] = (),
+    found: Callable[[int], None] | None = None,
+    finished: Callable[[], None] | None = None,
 ) -> list[PointOutcome]:
     """Run every replication of every point and give the outcomes in the order of the points.
 
     `executor` is any `concurrent.futures.Executor`; by default a pool of spawned processes, `workers` of them or one per core, or this
-    process where one would do. `finished` is called after each run (a progress bar). An error in a run becomes a Failure; an interrupt
-    stops everything.
+    process where one would do. What `store` has is not run again; each run is kept in it as soon as it is finished. `before` is what the
+    same points gave with fewer replications. `found` is told how many the store had; `finished` is called after each of the others (a
+    progress bar). An error in a run becomes a Failure; an interrupt stops everything.
     """
-    tasks = [(i, replication) for i, point in enumerate(points) for replication in range(point.scenario.run.replications)]
-    with nullcontext(executor) if executor is not None else pool(len(tasks), workers) as runs:
-        found = _run_on(runs, points, tasks, finished) if runs is not None else _run_here(points, tasks, finished)
-    return [_gather(point, [found[i, r] for r in range(point.scenario.run.replications)]) for i, point in enumerate(points)]
+    tasks = [
+        _Task(i, point, replication, _address(point, replication, executor, store))
+        for i, point in enumerate(points)
+        for replication in range(point.scenario.run.replications)
+    ]
+    results: Found = {(i, one.replication): one for i, outcome in enumerate(before) for one in outcome.runs}
+    results |= {(i, one.replication): one for i, outcome in enumerate(before) for one in outcome.failures}
+    kept = {} if store is None else _kept([task for task in tasks if task.place not in results], store)
+    results |= kept
+    if found is not None:
+        found(len(kept))
+
+    def done(task: _Task, result: RunOutcome | Failure) -> None:
+        if store is not None and task.address is not None and not isinstance(result, Failure):
+            store.put(task.address, result)
+        results[task.place] = result
+        if finished is not None:
+            finished()
+
+    left = [task for task in tasks if task.place not in results]
+    dispatch = Dispatch(_run, done, _failure)
+    if executor is not None:
+        dispatch.on(executor, left)
+    else:
+        dispatch.in_pool(left, workers)
+    return [_gather(point, [results[i, r] for r in range(point.scenario.run.replications)]) for i, point in enumerate(points)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One run to do."""
+
+    index: int
+    """Of its point."""
+    point: Point
+    replication: int
+    address: str | None
+    """Under which it is kept; None if it is kept nowhere and done by this very source."""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.index, self.replication
+
+
+def _address(point: Point, replication: int, executor: Executor | None, store: RunStore | None) -> str | None:
+    return None if executor is None and store is None else address_of(point.scenario, point.profiles, replication)
 
 
 Found = dict[tuple[int, int], RunOutcome | Failure]
+"""What came of each run, by point and replication."""
 
 
-def _run_here(points: Sequence[Point], tasks: Iterable[tuple[int, int]], finished: Callable[[], None] | None) -> Found:
-    found: Found = {}
-    for i, replication in tasks:
-        found[i, replication] = _run(points[i], replication)
-        _tell(finished)
-    return found
+def _kept(tasks: Iterable[_Task], store: RunStore) -> Found:
+    """What the store has."""
+    results: Found = {}
+    for task in tasks:
+        assert task.address is not None
+        outcome = store.get(task.address, outcome_type(task.point.scenario))
+        if outcome is not None:
+            results[task.place] = outcome
+    return results
 
 
-def _run_on(executor: Executor, points: Sequence[Point], tasks: Iterable[tuple[int, int]], finished: Callable[[], None] | None) -> Found:
-    found: Found = {}
-    futures: dict[Future[RunOutcome | Failure], tuple[int, int]] = {executor.submit(_run, points[i], r): (i, r) for i, r in tasks}
+def _run(task: _Task) -> RunOutcome | Failure:
+    """One run, in whatever process: maybe on another machine, which must have the same simvirt, profiles and packages."""
+    point, replication = task.point, task.replication
     try:
-        for future in as_completed(futures):
-            found[futures[future]] = future.result()
-            _tell(finished)
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        raise
-    return found
-
-
-def _tell(finished: Callable[[], None] | None) -> None:
-    if finished is not None:
-        finished()
-
-
-def _run(point: Point, replication: int) -> RunOutcome | Failure:
-    """One run, in whatever process."""
-    try:
+        if task.address is not None and address_of(point.scenario, point.profiles, replication) != task.address:
+            return _failure(task, f"{platform.node()} has another simvirt, other profiles or other packages; install the same there")
         return outcome_of(point.scenario, _catalog(point.profiles), replication)
     except SimvirtError as error:
-        return Failure(replication=replication, error=str(error))
+        return _failure(task, str(error))
     except Exception as error:
-        return Failure(replication=replication, error=f"{type(error).__name__}: {error}")
+        return _failure(task, f"{type(error).__name__}: {error}")
+
+
+def _failure(task: _Task, error: str) -> Failure:
+    return Failure(replication=task.replication, error=error)
 
 
 @cache

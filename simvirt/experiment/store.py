@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from simvirt.errors import ResultsError
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["ResultsFolder"]
+
+_NONE: Mapping[str, bytes] = MappingProxyType({})
 
 
 class ResultsFolder:
@@ -34,18 +37,27 @@ class ResultsFolder:
         except OSError as error:
             raise self._refused(error) from error
 
-    def write(self, tables: Mapping[str, pd.DataFrame], manifest: Mapping[str, Any], charts: Mapping[str, bytes]) -> None:
-        """Write tables as `<name>.csv`, charts under `charts/`, and the manifest."""
+    def write(
+        self,
+        tables: Mapping[str, pd.DataFrame],
+        manifest: Mapping[str, Any],
+        charts: Mapping[str, bytes],
+        others: Mapping[str, bytes] = _NONE,
+    ) -> None:
+        """Write tables as `<name>.csv`, charts under `charts/`, other files by their names, and the manifest."""
 
         def fill(scratch: Path) -> None:
             for name, frame in tables.items():
                 write_csv_atomic(frame, scratch / f"{name}.csv")
-            for name, content in charts.items():
+            for name, content in (*charts.items(), *others.items()):
                 (scratch / name).write_bytes(content)
             write_json_atomic(dict(manifest), scratch / "manifest.json")
-            (self.path / "charts").mkdir(exist_ok=True)
+            if charts:
+                (self.path / "charts").mkdir(exist_ok=True)
             for name in tables:
                 (scratch / f"{name}.csv").replace(self.path / f"{name}.csv")
+            for name in others:
+                (scratch / name).replace(self.path / name)
             for name in charts:
                 (scratch / name).replace(self.path / "charts" / name)
             (scratch / "manifest.json").replace(self.path / "manifest.json")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from simvirt.catalog import Catalog
 from simvirt.experiment.manifest import manifest
 from simvirt.experiment.runner import Point, PointOutcome, run_points
+from simvirt.experiment.runs import RunStore
 from simvirt.experiment.store import ResultsFolder
 from simvirt.experiment.summary import points_frame, runs_frame, summary_frame, time_parts_frame
 from simvirt.layers.stack import Stack
@@ -103,10 +104,12 @@ def conduct(
     command: Sequence[str],
     executor: Executor | None = None,
     workers: int | None = None,
+    store: RunStore | None = None,
+    found: Callable[[int], None] | None = None,
     finished: Callable[[], None] | None = None,
 ) -> Results:
-    """Run points, draw, and keep everything in an open folder."""
-    outcomes = run_points(points, executor=executor, workers=workers, finished=finished)
+    """Run points, draw, and keep everything in an open folder. `store`, `found`, `finished`: see `run_points`."""
+    outcomes = run_points(points, executor=executor, workers=workers, store=store, found=found, finished=finished)
     profiles = tuple(dict.fromkeys(path for point in points for path in point.profiles))
     results = Results(Catalog.builtin(*profiles), outcomes, experiment.baseline)
     about = manifest(experiment.name, command, [point.scenario for point in points], profiles)

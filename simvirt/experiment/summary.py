@@ -22,7 +22,7 @@ from simvirt.metrics.tidy import FACTORS_FIRST, Row, tidy_frame
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PARTS", "points_frame", "runs_frame", "summary_frame", "time_parts_frame"]
+__all__ = ["PARTS", "points_frame", "runs_frame", "summary_frame", "time_parts_frame", "values_of"]
 
 PARTS: Final = "time_per_request_s"
 """The metric that has one value per layer and cause."""
@@ -63,7 +63,7 @@ def summary_frame(outcomes: Sequence[PointOutcome], baseline: str | None = None)
     With a `baseline` platform, tenants also have a `slowdown`: the ratio of mean response times to the same tenant at the point that
     differs in nothing but the platform, replications in pairs: both sides saw the same arrivals and demands.
     """
-    values = [_values(outcome) for outcome in outcomes]
+    values = [values_of(outcome) for outcome in outcomes]
     by_point = {_key(o.point.factors): v for o, v in zip(outcomes, values, strict=True)}
     cells = []
     for outcome, found in zip(outcomes, values, strict=True):
@@ -76,7 +76,7 @@ def summary_frame(outcomes: Sequence[PointOutcome], baseline: str | None = None)
     return _sorted_frame(cells, outcomes)
 
 
-def _values(outcome: PointOutcome) -> Values:
+def values_of(outcome: PointOutcome) -> Values:
     """One value per replication, NaN where a run did not measure what another did, or failed."""
     runs = [{(row.entity, row.metric): row.value for row in run.rows({}) if row.metric != PARTS} for run in outcome.runs]
     labels = dict.fromkeys(label for run in runs for label in run)
@@ -112,7 +112,7 @@ def time_parts_frame(outcomes: Sequence[PointOutcome], kinds: Mapping[str, Mappi
             whole = sum(float(np.mean(seconds)) for seconds in parts.values())
             for (layer, cause, wait), seconds in parts.items():
                 interval = mean_interval(seconds, confidence)
-                kind = kinds.get(str(factors["platform"]), {}).get(layer, layer)
+                kind = kinds.get(str(factors.get("platform", outcome.point.scenario.platform)), {}).get(layer, layer)
                 what = {"tenant": tenant, "layer": layer, "kind": kind, "cause": cause, "wait": wait}
                 numbers = {"mean_s": interval.mean, "half_width_s": interval.half_width, "share": interval.mean / whole}
                 cells.append({**factors, **what, **numbers})

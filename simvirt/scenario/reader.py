@@ -19,7 +19,7 @@ from simvirt.scenario.disk import IoMax
 from simvirt.workloads.arrivals import Arrivals
 from simvirt.workloads.distributions import Distribution
 
-__all__ = ["load_scenario"]
+__all__ = ["load_scenario", "read_document"]
 
 
 def load_scenario(source: Path | str | Mapping[str, Any], catalog: Catalog) -> Scenario:
@@ -27,7 +27,7 @@ def load_scenario(source: Path | str | Mapping[str, Any], catalog: Catalog) -> S
 
     Raises ScenarioError with every mistake: path, value, bound and a way out.
     """
-    document = _read(Path(source)) if isinstance(source, Path | str) else dict(source)
+    document = read_document(Path(source)) if isinstance(source, Path | str) else dict(source)
     try:
         scenario = Scenario.model_validate(document)
     except ValidationError as error:
@@ -36,7 +36,8 @@ def load_scenario(source: Path | str | Mapping[str, Any], catalog: Catalog) -> S
     return scenario
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
+    """What stands in a TOML file, not checked. Raises ScenarioError if it cannot be read."""
     try:
         text = path.read_bytes().decode("utf-8")
     except OSError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import nan
 from typing import ClassVar
 
+from simvirt.analysis.warm_up import WarmUpCheck
 from simvirt.metrics.histogram import LatencyHistogram
 from simvirt.metrics.tidy import Row
 from simvirt.resources.memory.kill import Kill
@@ -77,6 +78,8 @@ class TenantOutcome:
     classes: tuple[ClassTimes, ...]
     failed: Mapping[str, int] = field(default_factory=dict)
     """Requests that ended without an answer, by reason. arrived = completed + failed + what requests in flight have grown by."""
+    warm_up: WarmUpCheck | None = None
+    """Whether the run was long enough, where that is looked at."""
     overloaded: bool = False
     """Whether all replications together show that more is offered than carried, where this one alone need not."""
 

@@ -40,13 +40,13 @@ def simulate(scenario: Scenario, catalog: Catalog | None = None, replication: in
 class Simulation:
     """The running parts of one replication."""
 
-    def __init__(self, scenario: Scenario, catalog: Catalog, replication: int = 0) -> None:
+    def __init__(self, scenario: Scenario, catalog: Catalog, replication: int = 0, engine: Engine | None = None) -> None:
         check_scenario(scenario, catalog)
         self._scenario = scenario
         self._resolved = Resolved(scenario, catalog)
         self._replication = replication
         self._stack = self._resolved.stack
-        self.engine = Engine()
+        self.engine = Engine() if engine is None else engine
         scheduler = make_scheduler(self.engine, self._stack.hardware.processors, self._resolved.schedulers)
         self._contention = share_memory(scheduler, self._stack.hardware, scenario.tenants, self._resolved.workloads)
         self._streams = Streams(scenario.run.seed, replication)
@@ -149,7 +149,7 @@ class Simulation:
 
         if self.memory is not None:
             self.memory.draw(name, self._streams.stream(f"{name}/page faults"))
-        tenant = Tenant(name, group, workload, self.engine, self._streams, bind_class, workers, storage.work)
+        tenant = Tenant(name, group, workload, self.engine, self._streams, bind_class, workers, self._scenario.run, storage.work)
         if self.memory is not None:
             self.memory.attach(tenant)
         return tenant

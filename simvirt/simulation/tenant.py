@@ -11,12 +11,14 @@ from typing import Protocol
 
 import numpy as np
 
+from simvirt.analysis.warm_up import check_warm_up
 from simvirt.engine import Engine
 from simvirt.metrics.histogram import LatencyHistogram
+from simvirt.metrics.series import BinnedMeans
 from simvirt.randomness import BLOCK, Streams, blocks
 from simvirt.resources.stages import CpuWork, Failed, Request
 from simvirt.resources.threads import ThreadPool
-from simvirt.scenario import Tenants
+from simvirt.scenario import Run, Tenants
 from simvirt.simulation.binding import BoundPath
 from simvirt.simulation.ledger import Ledger
 from simvirt.simulation.outcome import TenantOutcome
@@ -77,9 +79,12 @@ class Tenant:
         streams: Streams,
         bind: BindClass,
         workers: ThreadPool,
+        run: Run,
         background: Sequence[CpuWork] = (),
     ) -> None:
         self.name = name
+        self._run = run
+        self._course = BinnedMeans(run.duration_s)
         self._background = background
         """Work that is done for it while no request of its waits; more of it may appear."""
         self._workers = workers
@@ -102,6 +107,11 @@ class Tenant:
         self._arrived += 1
         self._started_s += intended
         next(self._entries).enter(Request(intended, next(self._factors)))
+
+    @property
+    def workers(self) -> ThreadPool:
+        """The threads of its application."""
+        return self._workers
 
     @property
     def begun(self) -> int:
@@ -156,6 +166,7 @@ class Tenant:
         starts, ends = ledger.fold(self._engine.now)
         response_s = ends - starts
         self._histogram.add(response_s)
+        self._course.add(ends, response_s)
         self._completed += len(ends)
         self._ended_s += float(response_s.sum())
         self._started_s -= float(starts.sum())
@@ -199,6 +210,7 @@ class Tenant:
             histogram=self._histogram,
             cpu_s=self.cpu_s(),
             classes=tuple(one.ledger.times() for one in self._classes),
+            warm_up=check_warm_up(self._course.means(), self._run.warm_up_fraction),
             failed=dict(sorted((end.failed - begin.failed).items())),
         )
 

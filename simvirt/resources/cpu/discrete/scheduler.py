@@ -7,7 +7,7 @@ compete directly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import final
@@ -15,7 +15,7 @@ from typing import final
 from simvirt.engine import Engine
 from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler, CpuAccount, Share
 from simvirt.resources.cpu.discrete.agenda import Agenda
-from simvirt.resources.cpu.discrete.contract import UNIT_WEIGHT, AbstractRules, ControlGroup
+from simvirt.resources.cpu.discrete.contract import UNIT_WEIGHT, AbstractProcessor, AbstractRules, ControlGroup
 from simvirt.resources.cpu.discrete.domain import Domain
 from simvirt.resources.cpu.discrete.gang import Gang
 from simvirt.resources.cpu.discrete.guest_clock import GuestClock
@@ -237,6 +237,21 @@ class _Branch(AbstractGroup):
         yield self
         for child in self._children:
             yield from child.walk()
+
+    @property
+    def threads(self) -> Sequence[DiscreteThread]:
+        """Those that sit directly in this group."""
+        return self._threads
+
+    @property
+    def vcpus(self) -> Sequence[VirtualProcessor]:
+        """Those of a virtual machine, as the level below sees them."""
+        return self._vcpus
+
+    @property
+    def processors(self) -> Sequence[AbstractProcessor]:
+        """Those on which its threads are scheduled."""
+        return self._domain.processors
 
     def account(self) -> CpuAccount:
         now = self._scheduler.now
