@@ -18,7 +18,7 @@ import simvirt
 from simvirt.experiment.subject import Subject
 from simvirt.scenario import Scenario
 
-__all__ = ["manifest"]
+__all__ = ["manifest", "profile_digests"]
 
 _PACKAGES: Final = ("simpy", "numpy", "pandas", "scipy", "pydantic", "matplotlib")
 _GIT_TIMEOUT_S: Final = 10.0
@@ -39,7 +39,7 @@ def manifest(
         "seeds": sorted({scenario.run.seed for scenario in given}),
         "scenarios": sorted({scenario.digest() for scenario in given}),
         "overridden": _overridden(given),
-        "profiles": _profiles(folders),
+        "profiles": profile_digests(folders),
     }
 
 
@@ -78,7 +78,7 @@ def _overridden(scenarios: Iterable[Scenario | Subject]) -> dict[str, list[Any]]
     return {path: sorted(levels, key=str) for path, levels in found.items()}
 
 
-def _profiles(folders: Iterable[Path]) -> Mapping[str, str]:
+def profile_digests(folders: Iterable[Path]) -> Mapping[str, str]:
     """Digest of each profile by its path: `layers/name.toml`; those of further folders keep their own path."""
     found = dict(_digests(resources.files("simvirt") / "profiles", ""))
     for folder in folders:
