@@ -39,7 +39,9 @@ from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
 from simvirt.reports.charts import Axis, Lines, line_panels
 from simvirt.reports.predictions import scores
+from simvirt.reports.rows import estimates, validation_sentence
 from simvirt.reports.style import SIZE_IN, add_caption, chart_style, render
+from simvirt.reports.words import quantity
 from simvirt.resources.cpu.contract import Share
 from simvirt.resources.cpu.discrete.scheduler import Counters, DiscreteGroup, DiscreteScheduler
 from simvirt.scenario import Run, Scenario
@@ -270,6 +272,18 @@ def _published_chart() -> Figure:
     return figure
 
 
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """The tail at the tightest and at the loosest quota, by line, and how far the published counters are off."""
+    told = []
+    for line in LINES:
+        tail = estimates(found["summary"], "quota_cores", metric="response_time_p99_s", platform="docker", line=line)
+        if len(tail) >= 2:
+            ends = [f"{quantity(tail[quota], 's')} at {quota:g} cores" for quota in (min(tail), max(tail))]
+            told.append(f"{line}: {' and '.join(ends)}")
+    first = [f"The 99th percentile of a service that needs half a core, in a container: {'; '.join(told)}."] if told else []
+    return [*first, *validation_sentence(found)]
+
+
 EXPERIMENT = Experiment(
     name="cpu_quota",
     question="What does a CPU quota do to the tail of a service that needs less, by quota, period, burst and number of threads?",
@@ -277,6 +291,8 @@ EXPERIMENT = Experiment(
     points=points,
     charts=charts,
     tables=tables,
+    answer=answer,
+    chart="response_time_p99",
 )
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_studies(commands: argparse._SubParsersAction[_Parser], runs: _Parser, profiles: _Parser) -> None:
-    report = commands.add_parser("report", parents=[profiles], help="results of an experiment as one page: answer, charts, tables, evidence")
+    report = commands.add_parser("report", parents=[profiles], help="results of an experiment as one page: answer, charts, evidence")
     report.add_argument("folders", metavar="RESULTS", nargs="+", type=Path, help="a folder of results, such as results/compare_platforms")
     report.add_argument("--out", metavar="FILE", type=Path, help="where to write (default: report.html in the folder of results)")
     report.set_defaults(command=_report)

@@ -63,7 +63,9 @@ def _stacks(results: StoredResults, catalog: Catalog, notes: list[str]) -> Itera
             notes += [f"{platform} on {machine}: {problem}" for problem in error.problems]
 
 
-def _doubts(results: StoredResults, catalog: Catalog, stacks: Sequence[Stack], costs: Mapping[str, Cost], notes: list[str]) -> list[CostRow]:
+def _doubts(
+    results: StoredResults, catalog: Catalog, stacks: Sequence[Stack], costs: Mapping[str, Cost], notes: list[str]
+) -> list[CostRow]:
     """For a mean request of the workload that most points have."""
     points = results.tables["points"]
     if not stacks or "workload" not in points.columns:
@@ -74,8 +76,8 @@ def _doubts(results: StoredResults, catalog: Catalog, stacks: Sequence[Stack], c
     except CatalogError as error:
         notes += error.problems
         return []
-    found = (doubt for doubt in doubts(stacks, demand) if doubt.swing_s > 0.0)
-    return [_row(d.path, costs[d.path], f"{format_quantity(d.swing_s, 'time')} of {name}") for d, _ in zip(found, range(_DOUBTS), strict=False)]
+    found = [doubt for doubt in doubts(stacks, demand) if doubt.swing_s > 0.0]
+    return [_row(one.path, costs[one.path], f"{format_quantity(one.swing_s, 'time')} of {name}") for one in found[:_DOUBTS]]
 
 
 def _row(path: str, cost: Cost, swing: str = "") -> CostRow:
@@ -83,7 +85,8 @@ def _row(path: str, cost: Cost, swing: str = "") -> CostRow:
     assert dimension is not None
     low, high = (format_quantity(end * DIMENSIONS[dimension][cost.unit], dimension) for end in (cost.low, cost.high))
     where = f"{cost.where}; {cost.derivation}" if cost.grade is Grade.DERIVED else cost.where
-    return CostRow(path=path, value=str(cost), range=f"{low} to {high}", grade=str(cost.grade), source=cost.source, where=where, swing=swing)
+    evidence = {"grade": str(cost.grade), "source": cost.source, "where": where}
+    return CostRow(path=path, value=str(cost), range=f"{low} to {high}", **evidence, swing=swing)
 
 
 def _changed(then: Mapping[str, Any], profiles: Sequence[Path]) -> list[str]:

@@ -138,7 +138,9 @@ _MOST_TOGETHER: Final = 6
 """Costs that vary together: each asks for as many runs again."""
 
 
-def _sobol(scenario: Scenario, ranked: Sequence[Candidate], metric: str, place: int, samples: int, profiles: Sequence[Path]) -> list[Indices]:
+def _sobol(
+    scenario: Scenario, ranked: Sequence[Candidate], metric: str, place: int, samples: int, profiles: Sequence[Path]
+) -> list[Indices]:
     """Indices of the longest bars, one run for each point, all with the same random numbers."""
     ranges = [Range(name=one.path, low=one.cost.low, high=one.cost.high) for one in ranked[:_MOST_TOGETHER]]
     once = scenario.model_copy(update={"run": Run.model_validate({**scenario.run.model_dump(), "replications": 1})})
@@ -168,9 +170,10 @@ def _frame(scenario: Scenario, tenant: str, response: str, found: Sequence[_Foun
         for bar in one.bars:
             cost = one.candidates[bar.name].cost
             indices = total.get(bar.name)
-            what = {"scenario": scenario.name, "platform": one.platform, "tenant": tenant, "response": response, "unit": unit}
+            what: dict[str, object] = {"scenario": scenario.name, "platform": one.platform, "tenant": tenant, "response": response, "unit": unit}
             evidence = {"cost": bar.name, "grade": str(cost.grade), "source": cost.source, **_ends(one.candidates[bar.name])}
-            changes = {f"{end}_{part}": getattr(interval, name) for end, interval in (("low", bar.at_low), ("high", bar.at_high)) for part, name in _PARTS}
+            ends = (("low", bar.at_low), ("high", bar.at_high))
+            changes = {f"{end}_{part}": getattr(interval, name) for end, interval in ends for part, name in _PARTS}
             shares = {"sobol_first": indices.first if indices else None, "sobol_total": indices.total if indices else None}
             how = {"screened": one.screened, "replications": run.replications, "confidence": run.confidence, "seed": run.seed}
             cells.append({**what, **evidence, "base": one.base.mean, **changes, "told": bar.is_told, **shares, **how})
@@ -193,22 +196,27 @@ def _told(scenario: Scenario, tenant: str, response: str, found: Sequence[_Found
     for one in found:
         base = interval_text(one.base, "time" if unit == "s" else "rate")
         yield f"{scenario.name} on {one.platform}, tenant {tenant}: {words} {base if not isnan(one.base.mean) else 'none, saturated'}"
-        yield f"{one.screened} costs with a range are felt by a request; the {len(one.bars)} weightiest at both ends, {run.replications} replications:"
+        most = f"the {len(one.bars)} weightiest at both ends, {run.replications} replications"
+        yield f"A request feels {one.screened} costs with a range; {most}:"
         header = ("cost", "grade", "low", "value", "high", "at low", "at high", "told")
-        rows = ((bar.name, str(one.candidates[bar.name].cost.grade), *_ends(one.candidates[bar.name]).values(), *_changes(bar, unit)) for bar in one.bars)
-        yield from table(header, rows, right=("low", "value", "high", "at low", "at high"))
+        yield from table(header, (_cells(bar, one.candidates[bar.name], unit) for bar in one.bars), right=header[2:-1])
         if one.indices:
             yield "Varied together, evenly over their ranges; shares of the variance of the response:"
             cells = ((i.name, f"{i.first:.2f}", f"{i.total:.2f}") for i in one.indices)
             yield from table(("cost", "first order", "total"), cells, right=("first order", "total"))
         yield ""
-    yield f"Changes are against the response at the values of all costs, in pairs of replications; told: a {100 * run.confidence:g} % interval excludes 0."
+    interval = f"a {100 * run.confidence:g} % interval excludes 0"
+    yield f"Changes are against the response at the values of all costs, in pairs of replications; told: {interval}."
     yield from (f"Written: {place}" for place in (csv, chart) if place is not None)
 
 
-def _changes(bar: Bar, unit: str) -> tuple[str, str, str]:
-    texts = ["saturated" if isnan(end.mean) else f"{'+' if end.mean > 0 else ''}{quantity(end.mean, unit)}" for end in (bar.at_low, bar.at_high)]
-    return texts[0], texts[1], "yes" if bar.is_told else "no"
+def _cells(bar: Bar, one: Candidate, unit: str) -> tuple[str, ...]:
+    changes = (_change(bar.at_low, unit), _change(bar.at_high, unit))
+    return bar.name, str(one.cost.grade), *_ends(one).values(), *changes, "yes" if bar.is_told else "no"
+
+
+def _change(end: Interval, unit: str) -> str:
+    return "saturated" if isnan(end.mean) else f"{'+' if end.mean > 0 else ''}{quantity(end.mean, unit)}"
 
 
 def _drawn(frame: pd.DataFrame, suffix: str) -> bytes:

@@ -47,9 +47,14 @@ def candidates(scenario: Scenario, catalog: Catalog) -> list[Candidate]:
     for path, cost in _costs(scenario, catalog).items():
         if path not in scenario.override and cost.low < cost.high:
             low, high = (_felt(at_end(scenario, path, end), catalog) for end in ("low", "high"))
-            shares = [max((abs(h - x) / b for x, h, b in zip(*part, strict=True)), default=0.0) for part in zip(low, high, base, strict=True)]
-            found.append(Candidate(path=path, cost=cost, time_share=shares[0], capacity_share=shares[1]))
+            time, capacity = (_largest_share(*parts) for parts in zip(low, high, base, strict=True))
+            found.append(Candidate(path=path, cost=cost, time_share=time, capacity_share=capacity))
     return sorted((one for one in found if one.weight > 0.0), key=lambda one: (-one.weight, one.path))
+
+
+def _largest_share(low: list[float], high: list[float], base: list[float]) -> float:
+    """Of the groups of tenants, the one that feels the ends most."""
+    return max((abs(h - x) / b for x, h, b in zip(low, high, base, strict=True)), default=0.0)
 
 
 def at_end(scenario: Scenario, path: str, end: End) -> Scenario:

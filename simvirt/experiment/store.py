@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from simvirt.errors import ResultsError
@@ -34,21 +35,30 @@ class ResultsFolder:
         except OSError as error:
             raise self._refused(error) from error
 
-    def write(self, tables: Mapping[str, pd.DataFrame], manifest: Mapping[str, Any], charts: Mapping[str, bytes]) -> None:
-        """Write tables as `<name>.csv`, charts under `charts/`, and the manifest."""
+    def write(
+        self,
+        tables: Mapping[str, pd.DataFrame],
+        manifest: Mapping[str, Any],
+        charts: Mapping[str, bytes],
+        documents: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ) -> None:
+        """Write tables as `<name>.csv`, documents as `<name>.json`, charts under `charts/`, and the manifest."""
+        texts = {**documents, "manifest": manifest}
 
         def fill(scratch: Path) -> None:
             for name, frame in tables.items():
                 write_csv_atomic(frame, scratch / f"{name}.csv")
             for name, content in charts.items():
                 (scratch / name).write_bytes(content)
-            write_json_atomic(dict(manifest), scratch / "manifest.json")
+            for name, document in texts.items():
+                write_json_atomic(dict(document), scratch / f"{name}.json")
             (self.path / "charts").mkdir(exist_ok=True)
             for name in tables:
                 (scratch / f"{name}.csv").replace(self.path / f"{name}.csv")
             for name in charts:
                 (scratch / name).replace(self.path / "charts" / name)
-            (scratch / "manifest.json").replace(self.path / "manifest.json")
+            for name in texts:
+                (scratch / f"{name}.json").replace(self.path / f"{name}.json")
 
         try:
             self._staged(fill)

@@ -89,8 +89,8 @@ class Condition:
 
     def named(self, varying: Sequence[str]) -> str:
         """The levels of some factors: `workload web-service, load 0.4`."""
-        parts = [f"{name.removesuffix('_per_s').replace('_', ' ')} {level_text(self.levels[name])}" for name in varying if not is_missing(self.levels[name])]
-        return ", ".join(parts)
+        levels = {name.removesuffix("_per_s").replace("_", " "): self.levels[name] for name in varying}
+        return ", ".join(f"{name} {level_text(level)}" for name, level in levels.items() if not is_missing(level))
 
 
 def conditions(summary: pd.DataFrame, baseline: str) -> list[Condition]:
@@ -168,8 +168,8 @@ def ranking_sentences(one: Condition, where: str) -> Iterator[str]:
         yield f"{at}, {first.platform} takes {_times(first)} the mean response time of {one.baseline} ({interval} in brackets)."
     else:
         yield (
-            f"{at}, {first.platform} is fastest with {_times(first)} the mean response time of {one.baseline}, {last.platform} slowest with "
-            f"{_times(last)} ({interval}s in brackets, {len(told)} platforms)."
+            f"{at}, {first.platform} is fastest with {_times(first)} the mean response time of {one.baseline}, {last.platform} slowest "
+            f"with {_times(last)} ({interval}s in brackets, {len(told)} platforms)."
         )
     same = [r.platform for r in told if r.as_baseline]
     if same:

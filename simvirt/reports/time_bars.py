@@ -61,7 +61,7 @@ def time_tables(parts: pd.DataFrame, levels: Mapping[str, Hashable] | None = Non
         return []
     across = "platform" if parts["platform"].nunique() > 1 else max(factors, key=lambda name: parts[name].nunique())
     others = [name for name in factors if name != across]
-    chosen = _at(parts, levels or {name: nan for name in others})
+    chosen = _at(parts, levels or dict.fromkeys(others, nan))
     if chosen.empty:
         chosen = _fullest(parts, across, others)
     group = chosen["tenant"].str.replace(_NUMBERED, "", regex=True)
@@ -72,7 +72,8 @@ def _of_a_group(tenant: str, own: pd.DataFrame, across: str, others: Sequence[st
     rows = [_row(str(name), bar) for name, bar in own.groupby(across, sort=True)]
     rows.sort(key=lambda row: (row.name != first, row.total, row.name))
     present = {kind for row in rows for kind in row.seconds}
-    order = [*(kind for kind in KINDS if kind in present), *sorted(present - KINDS.keys() - {WAITS}), *([WAITS] if WAITS in present else [])]
+    unknown = sorted(present - KINDS.keys() - {WAITS})
+    order = [*(kind for kind in KINDS if kind in present), *unknown, *(present & {WAITS})]
     colours = {kind: _WAIT_COLOUR if kind == WAITS else colour_of_kind(kind) for kind in order}
     same = {name: own[name].iloc[0] for name in others}
     where = ", ".join(f"{name.replace('_', ' ')} {level_text(level)}" for name, level in same.items() if not is_missing(level))

@@ -16,8 +16,12 @@ __all__ = ["tornado_chart"]
 
 _COLOURS: Final = {"low": "#0072B2", "high": "#D55E00"}
 _OFFSET: Final = {"low": 0.19, "high": -0.19}
-_ROWS: Final = 24
-"""Bars that a slide has room for, all panels together."""
+_ROWS: Final = 12
+"""Costs that a slide has room for, one panel above the other."""
+_FEWEST: Final = 3
+_SIDE_BY_SIDE: Final = 3
+"""From so many platforms on, panels stand in two columns."""
+_ROOM: Final = 0.06
 _SCALES: Final = ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (float("inf"), 1.0, "s"))
 
 
@@ -26,23 +30,25 @@ def tornado_chart(frame: pd.DataFrame, words: str) -> Figure:
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
     platforms = list(dict.fromkeys(frame["platform"]))
-    shown = max(3, _ROWS // len(platforms))
+    columns = 1 if len(platforms) < _SIDE_BY_SIDE else 2
+    rows = -(-len(platforms) // columns)
+    shown = max(_FEWEST, _ROWS // rows)
     panels = [frame[frame["platform"] == name].head(shown).iloc[::-1] for name in platforms]
     figure = Figure(figsize=SIZE_IN)
     figure.text(0.012, 0.98, f"Which cost decides the {words}?", ha="left", va="top", weight="bold", fontsize=18)
-    heights = [len(panel) + 1.0 for panel in panels]
-    grid: Any = figure.subplots(len(panels), 1, squeeze=False, gridspec_kw={"height_ratios": heights})
+    grid: Any = figure.subplots(rows, columns, squeeze=False)
     factor, unit = _scale(frame)
-    for axes, panel, name in zip(grid.flat, panels, platforms, strict=True):
-        _draw(axes, panel, factor, unit)
+    for axes, panel, name in zip(grid.flat, panels, platforms, strict=False):
+        _draw(axes, panel, factor)
         base = float(panel["base"].iloc[0]) * factor
         at = "saturated" if isnan(base) else f"{base:,.4g} {unit}"
         axes.set_title(f"{name}: {at}", loc="left")
-    grid.flat[-1].set_xlabel(f"Change of the {words} ({unit})")
-    handles = [_patch(end) for end in _COLOURS]
-    figure.legend(handles=handles, loc="upper right", bbox_to_anchor=(0.99, 0.985), ncols=2)
+        axes.set_xlabel(f"Change ({unit})")
+    for axes in grid.flat[len(platforms) :]:
+        axes.set_axis_off()
+    figure.legend(handles=[_patch(end) for end in _COLOURS], loc="upper right", bbox_to_anchor=(0.995, 0.945), ncols=2)
     bottom = add_caption(figure, _caption(frame, shown))
-    figure.tight_layout(rect=(0.0, bottom, 1.0, 0.94), h_pad=0.8)
+    figure.tight_layout(rect=(0.0, bottom, 1.0, 0.90), h_pad=0.8, w_pad=1.5)
     return figure
 
 
@@ -54,32 +60,37 @@ def _scale(frame: pd.DataFrame) -> tuple[float, str]:
     return next((factor, name) for bound, factor, name in _SCALES if not largest >= bound)
 
 
-def _draw(axes: Axes, panel: pd.DataFrame, factor: float, unit: str) -> None:
-    ends = [panel[f"{end}_{part}"] * factor for end in _COLOURS for part in ("change_low", "change_high", "change")]
-    reach = max((float(abs(x)) for column in ends for x in column.dropna()), default=1.0) or 1.0
+def _draw(axes: Axes, panel: pd.DataFrame, factor: float) -> None:
+    parts = [panel[f"{end}_{part}"] * factor for end in _COLOURS for part in ("change_low", "change_high", "change")]
+    reached = [float(x) for column in parts for x in column.dropna()]
+    low, high = min((0.0, *reached)), max((0.0, *reached))
+    span = high - low or 1.0
     for end, colour in _COLOURS.items():
         for row, cells in enumerate(panel.to_dict("records")):
-            _draw_end(axes, row, cells, end, colour, factor, reach)
+            _draw_end(axes, row, cells, end, colour, factor, span)
     axes.axvline(0.0, color="#222222", linewidth=1.2)
-    axes.set_yticks(range(len(panel)), [f"{cost} ({grade})" for cost, grade in zip(panel["cost"], panel["grade"], strict=True)], fontsize=11)
-    axes.set_xlim(-1.3 * reach, 1.3 * reach)
+    axes.set_yticks(range(len(panel)), [_label(cells) for cells in panel.to_dict("records")], fontsize=10, linespacing=1.05)
+    axes.set_xlim(low - _ROOM * span, high + _ROOM * span)
     axes.set_ylim(-0.6, len(panel) - 0.4)
     axes.grid(visible=False, axis="y")
 
 
-def _draw_end(axes: Axes, row: int, cells: dict[Any, Any], end: str, colour: str, factor: float, reach: float) -> None:
+def _label(cells: dict[Any, Any]) -> str:
+    """The cost; under it its grade and range, with the unit once if both ends have it."""
+    low, high = str(cells["low"]), str(cells["high"])
+    first, _, unit = low.partition(" ")
+    return f"{cells['cost']}\n{cells['grade']}, {first if unit == high.partition(' ')[2] else low} to {high}"
+
+
+def _draw_end(axes: Axes, row: int, cells: dict[Any, Any], end: str, colour: str, factor: float, span: float) -> None:
     change, low, high = (float(cells[f"{end}_{part}"]) * factor for part in ("change", "change_low", "change_high"))
     at = row + _OFFSET[end]
     if isnan(change):
-        axes.text(0.02 * reach, at, f"{cells[end]}: saturated", va="center", fontsize=10, color=colour)
+        axes.text(0.02 * span, at, f"at the {end} end: saturated", va="center", fontsize=10, color=colour)
         return
     axes.barh(at, change, height=0.36, color=colour)
     if high > low:
         axes.plot((low, high), (at, at), color="#222222", linewidth=1.1)
-    outside = max(change, high) if change >= 0 else min(change, low)
-    side = "left" if change > 0 or (change == 0 and end == "high") else "right"
-    pad = 0.015 * reach * (1 if side == "left" else -1)
-    axes.text(outside + pad, at, str(cells[end]), va="center", ha=side, fontsize=9.5, color="#333333")
 
 
 def _patch(end: str) -> Any:
@@ -90,8 +101,9 @@ def _patch(end: str) -> Any:
 
 def _caption(frame: pd.DataFrame, shown: int) -> str:
     one = frame.iloc[0]
-    runs = f"{one['replications']} replications with the same random numbers; lines are {100 * one['confidence']:g} % intervals of the paired change."
+    interval = f"{100 * one['confidence']:g} % intervals of the paired change"
+    runs = f"{one['replications']} replications with the same random numbers; lines are {interval}."
     rest = max(int(own["screened"].iloc[0]) - min(len(own), shown) for _, own in frame.groupby("platform"))
     more = f" Up to {rest} further costs have ranges that weigh less." if rest > 0 else ""
     where = f"Scenario {one['scenario']}, tenant {one['tenant']}."
-    return f"{where} One cost at a time goes to the ends of its range, written beside its bar; the others stay. {runs}{more}"
+    return f"{where} One cost at a time goes to the ends of its range; the others stay. {runs}{more}"
