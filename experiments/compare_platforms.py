@@ -230,7 +230,7 @@ def _by_family(load: pd.DataFrame) -> list[str]:
     width = f" (half-widths of the intervals at most {number(max(widths.values()), 2)})" if widths else ""
     rest = f"; {listed(missing)} cannot carry that load" if missing else ""
     told = f"{', '.join(parts)}{width}{rest}"
-    return [f"At {moderate:.0%} of bare metal's capacity a web request takes, as a multiple of bare metal: {told}."]
+    return [f"At {100 * moderate:.0f} % of bare metal's capacity a web request takes, as a multiple of bare metal: {told}."]
 
 
 def _carried(load: pd.DataFrame) -> list[str]:
@@ -240,7 +240,7 @@ def _carried(load: pd.DataFrame) -> list[str]:
     by_level: dict[float, list[str]] = {}
     for name in sorted(set(full["platform"])):
         by_level.setdefault(float(calm.get(name, 0.0)), []).append(name)
-    parts = [f"{level:.0%} by {listed(names, 20)}" for level, names in sorted(by_level.items()) if level > 0]
+    parts = [f"{100 * level:.0f} % by {listed(names, 20)}" for level, names in sorted(by_level.items()) if level > 0]
     return [f"The highest load of the sweep that is carried without a queue that grows: {'; '.join(parts)}."] if parts else []
 
 

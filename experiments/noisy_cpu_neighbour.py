@@ -502,7 +502,7 @@ def _tails(summary: pd.DataFrame) -> list[str]:
         tails = estimates(rows, "line", platform=name, load=load)
         beside = ", ".join(f"{line} {quantity(tail, 's')}" for line, tail in sorted(tails.items()) if line != ALONE)
         parts.append(f"{name} {quantity(tails[ALONE], 's')} alone; beside it under {beside}")
-    return [f"At {load:.0%} load the 99th percentile of a web service is on {part}." for part in parts]
+    return [f"At {100 * load:.0f} % load the 99th percentile of a web service is on {part}." for part in parts]
 
 
 EXPERIMENT = Experiment(

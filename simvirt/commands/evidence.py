@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,8 +77,18 @@ def _doubts(
     except CatalogError as error:
         notes += error.problems
         return []
-    found = [doubt for doubt in doubts(stacks, demand) if doubt.swing_s > 0.0]
-    return [_row(one.path, costs[one.path], f"{format_quantity(one.swing_s, 'time')} of {name}") for one in found[:_DOUBTS]]
+    rows: dict[tuple[str, str, str], list[CostRow]] = {}
+    for doubt in doubts(stacks, demand):
+        if doubt.swing_s > 0.0:
+            row = _row(doubt.path, costs[doubt.path], f"{format_quantity(doubt.swing_s, 'time')} of {name}")
+            rows.setdefault((doubt.path.partition(".")[2], row.range, row.where), []).append(row)
+    return [_together(same) for same in list(rows.values())[:_DOUBTS]]
+
+
+def _together(same: Sequence[CostRow]) -> CostRow:
+    """One row for the same guess in several layers: that of the layer where it means most."""
+    others = len(same) - 1
+    return replace(same[0], path=f"{same[0].path} and in {others} other layer{'s' if others > 1 else ''}") if others else same[0]
 
 
 def _row(path: str, cost: Cost, swing: str = "") -> CostRow:

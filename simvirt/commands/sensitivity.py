@@ -71,7 +71,7 @@ def sensitivity(
     profiles: Sequence[Path],
 ) -> list[str]:
     """Run the scenario with each of the weightiest costs at the low and at the high end of its range; tell, draw and write what it does."""
-    _check_place(chart)
+    _check_options(chart, samples)
     scenario = read_scenario(path, catalog, replications=replications, seed=seed)
     names = [group.name for group in scenario.tenants]
     if tenant is not None and tenant not in names:
@@ -87,9 +87,14 @@ def sensitivity(
     return list(_told(scenario, names[place], response, found, csv, chart))
 
 
-def _check_place(chart: Path | None) -> None:
+def _check_options(chart: Path | None, samples: int) -> None:
+    problems = []
     if chart is not None and chart.suffix not in (".svg", ".png"):
-        raise ResultsError([f"--chart {chart}: the name of a chart ends in .svg or .png"])
+        problems.append(f"--chart {chart}: the name of a chart ends in .svg or .png")
+    if samples & (samples - 1):
+        problems.append(f"--sobol {samples}: a power of two, such as {2 ** samples.bit_length()}")
+    if problems:
+        raise ResultsError(problems)
 
 
 def _moved(scenario: Scenario, platforms: Sequence[str], catalog: Catalog) -> list[Scenario]:
@@ -164,23 +169,34 @@ def _frame(scenario: Scenario, tenant: str, response: str, found: Sequence[_Foun
 
     _, unit, _ = RESPONSES[response]
     run = scenario.run
-    cells = []
+    cells: list[dict[str, object]] = []
     for one in found:
         total = {indices.name: indices for indices in one.indices}
         for bar in one.bars:
             cost = one.candidates[bar.name].cost
             indices = total.get(bar.name)
-            what: dict[str, object] = {"scenario": scenario.name, "platform": one.platform, "tenant": tenant, "response": response, "unit": unit}
+            what = {"scenario": scenario.name, "platform": one.platform, "tenant": tenant, "response": response, "unit": unit}
             evidence = {"cost": bar.name, "grade": str(cost.grade), "source": cost.source, **_ends(one.candidates[bar.name])}
             ends = (("low", bar.at_low), ("high", bar.at_high))
             changes = {f"{end}_{part}": getattr(interval, name) for end, interval in ends for part, name in _PARTS}
             shares = {"sobol_first": indices.first if indices else None, "sobol_total": indices.total if indices else None}
             how = {"screened": one.screened, "replications": run.replications, "confidence": run.confidence, "seed": run.seed}
-            cells.append({**what, **evidence, "base": one.base.mean, **changes, "told": bar.is_told, **shares, **how})
-    return pd.DataFrame(cells)
+            row: dict[str, object] = {"base": one.base.mean, "told": bar.is_told}
+            for part in (what, evidence, changes, shares, how):
+                row.update(part)
+            cells.append(row)
+    return pd.DataFrame(cells)[list(_COLUMNS)]
 
 
 _PARTS: Final = (("change", "mean"), ("change_low", "low"), ("change_high", "high"))
+
+
+_COLUMNS: Final = (
+    *("scenario", "platform", "tenant", "response", "unit", "cost", "grade", "source", "low", "value", "high", "base"),
+    *(f"{end}_{part}" for end in ("low", "high") for part, _ in _PARTS),
+    *("told", "sobol_first", "sobol_total", "screened", "replications", "confidence", "seed"),
+)
+"""Of the table, in this order."""
 
 
 def _ends(one: Candidate) -> dict[str, str]:

@@ -25,7 +25,7 @@ from simvirt.reports.stored import StoredResults
 from simvirt.reports.style import chart_style, render
 from simvirt.reports.time_bars import TimeTable, time_tables
 from simvirt.reports.tornado import tornado_chart
-from simvirt.reports.words import MISSING, is_missing, level_text, listed, number, quantity, times
+from simvirt.reports.words import MISSING, is_missing, level_text, listed, micro, number, quantity, times
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,8 @@ SENSITIVITY: Final = "sensitivity"
 _NOT_SHOWN: Final = ("points", "summary", "time_parts", SENSITIVITY)
 """Tables that stand in the report in another form."""
 _MOST_ROWS: Final = 60
+_LONG: Final = 40
+"""Letters from which on a cell is a sentence."""
 _EXACT: Final = 1e-12
 _MOST_CHANGED: Final = 12
 
@@ -58,6 +60,13 @@ class ShownTable:
     rows: Sequence[Sequence[str]]
     note: str = ""
     open: bool = True
+
+    def look(self, column: int) -> str:
+        """Flush right for numbers; wide for cells that hold sentences, so that a small screen scrolls instead of breaking every word."""
+        if self.header[column].number:
+            return "number"
+        longest = max((len(row[column]) for row in self.rows), default=0)
+        return "long" if longest > _LONG else "short"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +206,13 @@ def _made(results: StoredResults) -> str:
     counts = sorted(set(points["replications"]))
     runs = int(points["replications"].sum())
     replications = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"{len(points)} points of the design, {replications} replications each, {runs:,} runs; finished {results.manifest['date']}."
+    return f"{len(points)} points of the design, {replications} replications each, {runs:,} runs; finished {_day(results)}."
+
+
+def _day(results: StoredResults) -> str:
+    """`2026-11-24 18:55 UTC`, as the manifest has it."""
+    day, _, time = str(results.manifest["date"]).partition("T")
+    return f"{day} {time[:5]} UTC" if time.endswith("+00:00") else str(results.manifest["date"])
 
 
 def _rules(results: StoredResults, found: Sequence[Condition], first: Condition | None) -> Iterator[str]:
@@ -335,7 +350,7 @@ def _evidence_tables(evidence: Evidence) -> Iterator[ShownTable]:
 def _cost_table(title: str, costs: Sequence[CostRow], *, swing: bool, note: str, open_: bool = True) -> ShownTable:
     columns = ("cost", "value", "range", *(("means",) if swing else ()), "grade", "source", "where")
     header = [Head(text, text == "value") for text in columns]
-    rows = [[c.path, c.value, c.range, *((c.swing,) if swing else ()), c.grade, c.source, c.where] for c in costs]
+    rows = [[c.path, micro(c.value), micro(c.range), *((micro(c.swing),) if swing else ()), c.grade, c.source, c.where] for c in costs]
     return ShownTable(title=title, header=header, rows=rows, note=note, open=open_)
 
 
@@ -360,7 +375,7 @@ def _sensitivity(results: StoredResults, responses: Mapping[str, str]) -> tuple[
     as_written = ("platform", "cost", "grade", "low", "value", "high")
     columns = [Head(text, text not in as_written[:3]) for text in (*as_written, "change at low", "change at high")] + [Head("told")]
     records = frame.astype(object).to_dict("records")
-    rows = [[*(str(row[c]) for c in as_written), _change(row, "low"), _change(row, "high"), _cell(row["told"])] for row in records]
+    rows = [[*(micro(str(row[c])) for c in as_written), _change(row, "low"), _change(row, "high"), _cell(row["told"])] for row in records]
     note = f"Change of the {words}, in pairs of replications; told: the interval of an end excludes 0."
     return chart, list(_decides(frame, words)), [ShownTable(title="The bars as numbers", header=columns, rows=rows, note=note)]
 
@@ -374,7 +389,7 @@ def _decides(frame: pd.DataFrame, words: str) -> Iterator[str]:
         else:
             base = quantity(float(first["base"]), str(first["unit"]))
             change = f"which moves the {words} by {_change(first, 'low')} to {_change(first, 'high')} from {base}"
-        yield f"On {platform} most hangs on {first['cost']} ({first['grade']}, {first['low']} to {first['high']}), {change}."
+        yield f"On {platform} most hangs on {first['cost']} ({first['grade']}, {micro(first['low'])} to {micro(first['high'])}), {change}."
 
 
 def _change(row: Any, end: str) -> str:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["TimeRow", "TimeTable", "time_tables"]
 
 WAITS: Final = "waits"
-_WAIT_COLOUR: Final = "#C4C4C4"
+_OWN_COLOURS: Final = {"application": "#6B7177", WAITS: "#C4C4C4"}
+"""Where a bar must be seen on dark paper as well as on white."""
 _CAUSES: Final = 3
 _NUMBERED: Final = re.compile(r" \d+$")
 _OF_A_PART: Final = ("tenant", "layer", "kind", "cause", "wait", "mean_s", "half_width_s", "share")
@@ -74,7 +75,7 @@ def _of_a_group(tenant: str, own: pd.DataFrame, across: str, others: Sequence[st
     present = {kind for row in rows for kind in row.seconds}
     unknown = sorted(present - KINDS.keys() - {WAITS})
     order = [*(kind for kind in KINDS if kind in present), *unknown, *(present & {WAITS})]
-    colours = {kind: _WAIT_COLOUR if kind == WAITS else colour_of_kind(kind) for kind in order}
+    colours = {kind: _OWN_COLOURS.get(kind) or colour_of_kind(kind) for kind in order}
     same = {name: own[name].iloc[0] for name in others}
     where = ", ".join(f"{name.replace('_', ' ')} {level_text(level)}" for name, level in same.items() if not is_missing(level))
     return TimeTable(where=where, tenant=tenant, across=across.replace("_", " "), colours=colours, rows=rows)

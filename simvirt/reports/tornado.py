@@ -6,6 +6,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any, Final
 
 from simvirt.reports.style import SIZE_IN, add_caption
+from simvirt.reports.words import micro
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +78,7 @@ def _draw(axes: Axes, panel: pd.DataFrame, factor: float) -> None:
 
 def _label(cells: dict[Any, Any]) -> str:
     """The cost; under it its grade and range, with the unit once if both ends have it."""
-    low, high = str(cells["low"]), str(cells["high"])
+    low, high = (micro(str(cells[end])) for end in ("low", "high"))
     first, _, unit = low.partition(" ")
     return f"{cells['cost']}\n{cells['grade']}, {first if unit == high.partition(' ')[2] else low} to {high}"
 

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from math import floor, isfinite, isnan, log10
 from typing import Final
 
 from simvirt.units import format_quantity
 
-__all__ = ["MISSING", "between", "is_missing", "level_text", "listed", "number", "per_cent", "quantity", "scores_in_words", "times"]
+__all__ = [
+    "MISSING",
+    "is_missing",
+    "level_text",
+    "listed",
+    "micro",
+    "number",
+    "per_cent",
+    "quantity",
+    "scores_in_words",
+    "times",
+]
 
 MISSING: Final = "–"
 
 _DIMENSIONS: Final[Mapping[str, str]] = {"s": "time", "1/s": "rate", "B": "size", "B/s": "bandwidth", "Hz": "frequency"}
+_MICRO: Final = re.compile(r"(?<=\d )us\b")
 _SHOWN: Final = 8
 """Names that a sentence lists before it counts the rest."""
 
@@ -32,15 +45,13 @@ def quantity(value: float, unit: str) -> str:
     if isnan(value):
         return MISSING
     if unit in _DIMENSIONS:
-        return format_quantity(value, _DIMENSIONS[unit])
+        return micro(format_quantity(value, _DIMENSIONS[unit]))
     return number(value) if unit == "1" else f"{number(value)} {unit}"
 
 
-def between(mean: float, low: float, high: float, unit: str = "1") -> str:
-    """A value with its interval, if it has one."""
-    if isnan(mean) or isnan(low) or isnan(high):
-        return quantity(mean, unit)
-    return f"{quantity(mean, unit)} ({quantity(low, unit)} to {quantity(high, unit)})"
+def micro(text: str) -> str:
+    """A text whose microseconds are written with the sign that people read."""
+    return _MICRO.sub("µs", text)
 
 
 def times(mean: float, low: float, high: float) -> str:
