@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from simvirt.experiment.study import Experiment
-
-__all__ = ["about"]
+__all__ = ["Asked", "about"]
 
 
-def about(experiment: Experiment, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+class Asked(Protocol):
+    """A question with its rules for an answer; an experiment is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def question(self) -> str: ...
+    @property
+    def expected(self) -> str: ...
+    @property
+    def chart(self) -> str: ...
+    @property
+    def answer(self) -> Callable[[Mapping[str, pd.DataFrame]], Sequence[str]]: ...
+
+
+def about(asked: Asked, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """The content of `answer.json`. Tables are taken as they read on disk, so that it can be made again from the folder alone."""
     as_written = {name: _reread(frame) for name, frame in tables.items() if name != "runs"}
     return {
-        "experiment": experiment.name,
-        "question": experiment.question,
-        "expected": experiment.expected,
-        "chart": experiment.chart,
-        "answer": list(experiment.answer(as_written)),
+        "experiment": asked.name,
+        "question": asked.question,
+        "expected": asked.expected,
+        "chart": asked.chart,
+        "answer": list(asked.answer(as_written)),
     }
 
 
