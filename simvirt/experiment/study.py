@@ -54,6 +54,11 @@ class Results:
         machines = {scenario.platform: scenario.machine for scenario in scenarios}
         return time_parts_frame(self.outcomes, {p: layer_kinds(self.catalog.stack(p, machines[p])) for p in platforms})
 
+    def _repr_html_(self) -> str:
+        runs = sum(len(outcome.runs) for outcome in self.outcomes)
+        first = self.summary.head(10).to_html(index=False)
+        return f"<p>{len(self.outcomes)} points, {runs} runs. The first rows of the summary:</p>{first}"
+
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table by the name of its file."""
         return {name: getattr(self, name) for name in ("points", "runs", "summary", "time_parts")}
