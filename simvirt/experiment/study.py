@@ -56,8 +56,9 @@ class Results:
 
     def _repr_html_(self) -> str:
         runs = sum(len(outcome.runs) for outcome in self.outcomes)
-        first = self.summary.head(10).to_html(index=False)
-        return f"<p>{len(self.outcomes)} points, {runs} runs. The first rows of the summary:</p>{first}"
+        tenants = self.summary[self.summary["entity"].str.startswith("tenant/")]
+        first = tenants.head(10).to_html(index=False, na_rep="–")
+        return f"<p>{len(self.outcomes)} points, {runs} runs. The first rows of tenants in the summary:</p>{first}"
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table by the name of its file."""
