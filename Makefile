@@ -20,10 +20,11 @@ help:  ## List the targets.
 .PHONY: compare
 compare: $(VENV)/runtime.stamp  ## Compare the platforms: runs the main experiment and draws its charts.
 	$(BIN)/python experiments/compare_platforms.py $(ARGS)
+	$(if $(ARGS),,$(BIN)/python -m simvirt.cli report results/compare_platforms)
 
 .PHONY: all-experiments
-all-experiments: $(VENV)/runtime.stamp  ## Run every experiment, one after the other.
-	@for script in experiments/[a-z]*.py; do echo "$$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
+all-experiments: $(VENV)/runtime.stamp  ## Run every experiment that is not answered yet; write answers and the gallery.
+	$(BIN)/python -m experiments $(ARGS)
 
 .PHONY: validate
 validate: $(VENV)/runtime.stamp  ## Predict the published tables and compare: tables and charts in results/validation.

@@ -22,7 +22,9 @@ from simvirt.experiment.grades import count_grades, doubts
 from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
 from simvirt.reports.charts import Axis, Platforms, family_panels, load_steps, slowdown_table, time_stacks
-from simvirt.reports.style import chart_style, render
+from simvirt.reports.rows import at, estimates
+from simvirt.reports.style import FAMILIES, chart_style, render
+from simvirt.reports.words import listed, number
 from simvirt.scenario import Run, Scenario, Tenants
 
 if TYPE_CHECKING:
@@ -202,6 +204,56 @@ class _Notes:
         return f"{where}; {how}.{scale}\n{self._evidence}"
 
 
+# --- Answer ----------------------------------------------------------------------------------------------------------
+
+
+def answer(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Slowdowns by family at the moderate load, who carries how much, and what users of the host do."""
+    summary = tables["summary"]
+    load = at(summary, scenario="load", entity="tenant/tenant")
+    return [*_by_family(load), *_carried(load), *_beside_users(at(summary, scenario="host", entity="tenant/tenant"))]
+
+
+def _by_family(load: pd.DataFrame) -> list[str]:
+    levels = sorted(set(load["load"]))
+    moderate = min(levels, key=lambda level: abs(level - MODERATE))
+    slow = estimates(load, "platform", metric="slowdown", load=moderate)
+    widths = estimates(load, "platform", "half_width", metric="slowdown", load=moderate)
+    catalog = Catalog.builtin()
+    parts = []
+    for family, look in FAMILIES.items():
+        mine = sorted(mean for name, mean in slow.items() if name != BASELINE and catalog.platform(name).family == family)
+        if mine:
+            ends = dict.fromkeys(f"{mean:.2f}" for mean in (mine[0], mine[-1]))
+            parts.append(f"{' to '.join(ends)} in {look.title[0].lower()}{look.title[1:]}")
+    missing = sorted(set(load["platform"]) - slow.keys())
+    width = f" (half-widths of the intervals at most {number(max(widths.values()), 2)})" if widths else ""
+    rest = f"; {listed(missing)} cannot carry that load" if missing else ""
+    told = f"{', '.join(parts)}{width}{rest}"
+    return [f"At {100 * moderate:.0f} % of bare metal's capacity a web request takes, as a multiple of bare metal: {told}."]
+
+
+def _carried(load: pd.DataFrame) -> list[str]:
+    """The highest load of the sweep at which no replication was saturated."""
+    full = at(load, metric="saturated")
+    calm = full[full["mean"] == 0.0].groupby("platform")["load"].max()
+    by_level: dict[float, list[str]] = {}
+    for name in sorted(set(full["platform"])):
+        by_level.setdefault(float(calm.get(name, 0.0)), []).append(name)
+    parts = [f"{100 * level:.0f} % by {listed(names, 20)}" for level, names in sorted(by_level.items()) if level > 0]
+    return [f"The highest load of the sweep that is carried without a queue that grows: {'; '.join(parts)}."] if parts else []
+
+
+def _beside_users(host: pd.DataFrame) -> list[str]:
+    names = sorted(set(host["platform"]) - {BASELINE})
+    told = []
+    for name in names:
+        means = estimates(host, "host_load", metric="slowdown", platform=name)
+        if {"none", "heavy"} <= means.keys():
+            told.append(f"{name} {number(means['none'])} alone and {number(means['heavy'])} beside heavy users")
+    return [f"On a host with users of its own, against bare metal with the same users: {listed(told)}."] if told else []
+
+
 EXPERIMENT = Experiment(
     name="compare_platforms",
     question="The same workloads on the same machine on every platform: how long do requests take, and where does the time go?",
@@ -209,6 +261,8 @@ EXPERIMENT = Experiment(
     points=points,
     charts=charts,
     baseline=BASELINE,
+    answer=answer,
+    chart="where_the_time_went",
 )
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ same round of 64 slices (320 ms) waits for the end of the round.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,7 +41,9 @@ from simvirt.experiment.study import Experiment, Results
 from simvirt.layers.operating_system import OperatingSystem
 from simvirt.randomness import Streams
 from simvirt.reports.predictions import scores
+from simvirt.reports.rows import validation_sentence
 from simvirt.reports.style import SIZE_IN, add_caption, chart_style, render
+from simvirt.reports.words import number
 from simvirt.resources.cpu.contract import Share
 from simvirt.resources.cpu.discrete.borrowed_virtual_time import BorrowedVirtualTime
 from simvirt.resources.cpu.discrete.cfs import CompletelyFair
@@ -262,6 +264,16 @@ def _chart(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Every row, predicted and measured; then the errors."""
+    rows = found["predictions"]
+    parts = [
+        f"{row.row} {number(row.predicted)} {'' if row.unit == '1' else row.unit + ' '}(measured {number(row.measured)})"
+        for row in rows[rows["role"] == "validation"].itertuples()
+    ]
+    return [*validation_sentence(found), f"Predicted: {'; '.join(parts)}."]
+
+
 EXPERIMENT = Experiment(
     name="consolidation_published",
     question="What do published measurements of consolidation show, and does the model show it too?",
@@ -269,6 +281,8 @@ EXPERIMENT = Experiment(
     points=points,
     charts=charts,
     tables=tables,
+    answer=answer,
+    chart="consolidation",
 )
 
 if __name__ == "__main__":

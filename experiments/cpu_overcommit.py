@@ -28,7 +28,9 @@ from simvirt.experiment.command import run_command
 from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
 from simvirt.reports.charts import Axis, Lines, line_panels
+from simvirt.reports.rows import estimates
 from simvirt.reports.style import chart_style, render
+from simvirt.reports.words import listed, per_cent, quantity
 from simvirt.scenario import Run, Scenario
 
 if TYPE_CHECKING:
@@ -159,6 +161,41 @@ def _chart(results: Results, estimates: pd.DataFrame, title: str, y: Axis) -> Fi
     return line_panels(estimates, saturated, shown, Lines(column="line", looks=LOOKS), x=RATIO, y=y, title=title, caption=caption)
 
 
+LOST: Final = 0.02
+"""So much less throughput per tenant is told as less."""
+
+
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Up to where throughput grows with the number of tenants, what the tail is on the way, and how much is stolen."""
+    return [sentence for name in PLATFORMS for sentence in _answer_of(found["answers"], name)] + _schedulers(found["answers"])
+
+
+def _answer_of(rows: pd.DataFrame, platform: str) -> list[str]:
+    """Under its own scheduler."""
+    through, tail, stolen = (
+        estimates(rows, "vcpus_per_core", metric=metric, platform=platform, line="own")
+        for metric in ("throughput_per_s", "response_time_p99_s", "steal_share")
+    )
+    if len(through) < 2:
+        return []
+    first = min(through)
+    last = max(ratio for ratio, rate in through.items() if rate / ratio > (1 - LOST) * through[first] / first)
+    tails = [f"{quantity(tail[ratio], 's')} at {ratio:g}" for ratio in sorted(tail)]
+    told = f"{platform} carries what it is offered up to {last:g} virtual processors per core"
+    waits = f"; at {last:g}, {per_cent(stolen[last])} of the time is waited for a core" if last in stolen else ""
+    return [f"{told}; the 99th percentile is {', '.join(tails) or 'not to be had'}{waits}."]
+
+
+def _schedulers(rows: pd.DataFrame) -> list[str]:
+    """Whether schedulers differ, as far as intervals tell, in the tail."""
+    tails = rows[rows["metric"] == "response_time_p99_s"].dropna(subset=["low", "high"])
+    apart = []
+    for (name, ratio), mine in tails.groupby(["platform", "vcpus_per_core"]):
+        if mine["low"].max() > mine["high"].min():
+            apart.append(f"{name} at {ratio:g}")
+    return [f"Schedulers of one platform are told apart by the 99th percentile at: {listed(apart) or 'no point'}."]
+
+
 EXPERIMENT = Experiment(
     name="cpu_overcommit",
     question="How many virtual processors may share a core before throughput, tail and steal suffer, by scheduler and platform?",
@@ -166,6 +203,8 @@ EXPERIMENT = Experiment(
     points=points,
     charts=charts,
     tables=tables,
+    answer=answer,
+    chart="response_time_p99",
 )
 
 if __name__ == "__main__":

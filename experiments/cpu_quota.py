@@ -52,7 +52,9 @@ from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
 from simvirt.reports.charts import Axis, Lines, line_panels
 from simvirt.reports.predictions import scores
+from simvirt.reports.rows import estimates, validation_sentence
 from simvirt.reports.style import SIZE_IN, add_caption, chart_style, render
+from simvirt.reports.words import quantity
 from simvirt.resources.cpu.contract import AbstractThread, Share
 from simvirt.resources.cpu.discrete.scheduler import Counters, DiscreteGroup, DiscreteScheduler
 from simvirt.scenario import Run, Scenario
@@ -421,6 +423,16 @@ def _expiry_chart() -> Figure:
     bottom = add_caption(figure, caption)
     figure.tight_layout(rect=(0.0, bottom, 1.0, 0.97))
     return figure
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """The tail at the tightest and at the loosest quota, by line, and how far the published counters are off."""
+    told = []
+    for line in LINES:
+        tail = estimates(found["summary"], "quota_cores", metric="response_time_p99_s", platform="docker", line=line)
+        if len(tail) >= 2:
+            ends = [f"{quantity(tail[quota], 's')} at {quota:g} cores" for quota in (min(tail), max(tail))]
+            told.append(f"{line}: {' and '.join(ends)}")
+    first = [f"The 99th percentile of a service that needs half a core, in a container: {'; '.join(told)}."] if told else []
+    return [*first, *validation_sentence(found)]
 
 
 EXPERIMENT = Experiment(
@@ -430,6 +442,8 @@ EXPERIMENT = Experiment(
     points=points,
     charts=charts,
     tables=tables,
+    answer=answer,
+    chart="response_time_p99",
 )
 
 if __name__ == "__main__":

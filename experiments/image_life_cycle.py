@@ -13,7 +13,7 @@ virtual machine's image is larger and boots an operating system. The pull is abo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from math import log
 from pathlib import Path
@@ -24,7 +24,9 @@ from simvirt.experiment.command import run_command
 from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
 from simvirt.reports.gantt import draw_lanes, kinds
+from simvirt.reports.rows import at, estimates, validation_sentence
 from simvirt.reports.style import SIZE_IN, add_caption, chart_style, render
+from simvirt.reports.words import listed, number, quantity
 from simvirt.scenario import Run
 from simvirt.simulation.life_cycle import BuildInput, LifeCycle, Population, perform
 
@@ -372,6 +374,23 @@ def _predicted(results: Results) -> Figure:
     return figure
 
 
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """How long builds and starts take by what is there already, how much lazy pulling wins, and how far predictions are off."""
+    seconds = estimates(found["summary"], "case", metric="response_time_mean_s", scenario="cases")
+    ranked = sorted((s, case) for case, s in seconds.items())
+    told = [f"Until it is done: {listed([f'{case} {text}' for case, text in _in_words(ranked)], len(ranked))}."] if ranked else []
+    lazily = at(found["predictions"], what="speed-up over gzip")
+    if len(lazily):
+        rows = lazily.itertuples()
+        parts = [f"{row.image}, {row.way}: {number(row.predicted, 2)} times (measured {number(row.measured, 2)})" for row in rows]
+        told.append(f"Starting before everything is here is faster than a pull of gzip: {'; '.join(parts)}.")
+    return [*told, *validation_sentence(found)]
+
+
+def _in_words(ranked: Sequence[tuple[float, str]]) -> Iterator[tuple[str, str]]:
+    return ((case, quantity(seconds, "s")) for seconds, case in ranked)
+
+
 EXPERIMENT = Experiment(
     name="image_life_cycle",
     question="Where does the time go when an image is built, pulled and run, and does the model predict what lazy formats gained?",
@@ -379,6 +398,8 @@ EXPERIMENT = Experiment(
     points=points,
     charts=charts,
     tables=tables,
+    answer=answer,
+    chart="where_the_time_went",
 )
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
 from simvirt.layers.path import plan_path
 from simvirt.reports.predictions import scores
+from simvirt.reports.rows import estimates, validation_sentence
 from simvirt.reports.style import FAMILIES, SIZE_IN, add_caption, chart_style, line_of, render
+from simvirt.reports.words import number
 from simvirt.scenario import Scenario
 from simvirt.simulation import simulate
 
@@ -513,6 +515,18 @@ def _caches_chart(results: Results) -> Figure:
     )
 
 
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What each path costs a lone read and a lone write, and how far predictions are off."""
+    told = []
+    for workload, word in (("fio-read", "read"), ("fio-write", "write")):
+        slow = estimates(found["summary"], "platform", metric="slowdown", design="paths", workload=workload, depth=1)
+        ranked = sorted((mean, name) for name, mean in slow.items() if name != BASELINE)
+        if ranked:
+            parts = ", ".join(f"{name} {number(mean)}" for mean, name in ranked)
+            told.append(f"One {word} at a time on a fast disk takes, as a multiple of bare metal: {parts}.")
+    return [*told, *validation_sentence(found)]
+
+
 EXPERIMENT = Experiment(
     name="io_paths",
     question="How many requests does a disk serve, and how long do they take, by the way that leads to it and by how many are queued?",
@@ -521,6 +535,8 @@ EXPERIMENT = Experiment(
     charts=charts,
     tables=tables,
     baseline=BASELINE,
+    answer=answer,
+    chart="depth_read",
 )
 
 if __name__ == "__main__":

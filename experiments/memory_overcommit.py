@@ -28,7 +28,9 @@ from simvirt.experiment.command import run_command
 from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
 from simvirt.reports.charts import Axis, Lines, line_panels
+from simvirt.reports.rows import estimates
 from simvirt.reports.style import chart_style, render
+from simvirt.reports.words import listed, per_cent, quantity
 from simvirt.scenario import Run, Scenario
 from simvirt.simulation import RunOutcome
 
@@ -226,6 +228,29 @@ def _chart(results: Results, table: pd.DataFrame, metric: str, title: str, y: Ax
     return figure
 
 
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Up to how many tenants nothing fails, and what the tail is at the most of them."""
+    rows = found["tenants_together"]
+    told: dict[str, list[str]] = {}
+    for (name, line), mine in rows[rows["scenario"] == "overcommit"].groupby(["platform", "line"], sort=True):
+        failed, tail = (estimates(mine, "tenants", metric=metric) for metric in ("failed_share", "response_time_p95_s"))
+        calm = [tenants for tenants, share in failed.items() if share == 0.0]
+        most = max(failed)
+        lost = f", {per_cent(failed[most])} of requests fail at {most}" if failed[most] > 0 else ""
+        slow = f", 95th percentile {quantity(tail[max(tail)], 's')} at {max(tail)}" if tail else ""
+        told.setdefault(str(name), []).append(f"{line}: no failure up to {max(calm, default=0)} tenants{lost}{slow}")
+    sentences = [f"On {name}, by what helps when memory runs short: {'; '.join(parts)}." for name, parts in told.items()]
+    return sorted(sentences, key=lambda s: "fail at" not in s) + _kills(found["kills"])
+
+
+def _kills(kills: pd.DataFrame) -> list[str]:
+    """Who is killed when a program leaks, by scenario line."""
+    leaks = kills[kills["scenario"] == "leak"]
+    names = leaks["victim"].str.replace(r" \d+$", "", regex=True)
+    parts = [f"{line}: {listed(sorted(set(victims)))}" for line, victims in names.groupby(leaks["line"], sort=True)]
+    return [f"When a program leaks, the kernel kills in {'; in '.join(parts)}."] if parts else []
+
+
 EXPERIMENT = Experiment(
     name="memory_overcommit",
     question="What happens to services when more memory is promised than there is, by the means with which the shortage is met?",
@@ -233,6 +258,8 @@ EXPERIMENT = Experiment(
     points=points,
     charts=charts,
     tables=tables,
+    answer=answer,
+    chart="failed",
 )
 
 if __name__ == "__main__":

@@ -31,7 +31,9 @@ from simvirt.experiment.study import Experiment, Results
 from simvirt.layers.path import plan_path
 from simvirt.reports.charts import Platforms, time_stacks
 from simvirt.reports.predictions import scores
+from simvirt.reports.rows import at, estimates, validation_sentence
 from simvirt.reports.style import FAMILIES, SIZE_IN, add_caption, chart_style, line_of, render
+from simvirt.reports.words import number
 from simvirt.scenario import Run, Scenario
 from simvirt.simulation import simulate
 
@@ -388,6 +390,28 @@ def tables(results: Results) -> dict[str, pd.DataFrame]:
     return {"batching": batching(results), "predictions": table, "scores": scores(scored, by)}
 
 
+LESS: Final = 0.9
+"""Notifications are told when they fall below so much of what they are at the lowest load."""
+
+
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What a lone message costs on each path, how notifications grow rarer, and how far predictions are off."""
+    told = []
+    slow = estimates(found["summary"], "platform", metric="slowdown", scenario="alone", condition="network", entity="tenant/server")
+    ranked = sorted((mean, name) for name, mean in slow.items() if name != BASELINE)
+    if ranked:
+        parts = ", ".join(f"{name} {number(mean)}" for mean, name in ranked)
+        told.append(f"A message to an idle server takes, as a multiple of bare metal: {parts}.")
+    kicks = at(found["batching"], event="doorbells", scenario="load")
+    for name in sorted(set(kicks["platform"])):
+        mine = at(kicks, platform=name).sort_values("rate_per_s")
+        first, last = mine.iloc[0], mine.iloc[-1]
+        if last["per_message"] < LESS * first["per_message"]:
+            ends = " to ".join(f"{number(float(row['per_message']), 2)} at {row['rate_per_s']:,.0f} per s" for row in (first, last))
+            told.append(f"Doorbells per message fall with load on {name}: from {ends}.")
+    return [*told, *validation_sentence(found)]
+
+
 EXPERIMENT = Experiment(
     name="network_paths",
     question="What does each way of a packet cost, and how do its notifications grow rarer as load grows?",
@@ -396,6 +420,8 @@ EXPERIMENT = Experiment(
     charts=charts,
     tables=tables,
     baseline=BASELINE,
+    answer=answer,
+    chart="where_a_message_spends_its_time",
 )
 
 if __name__ == "__main__":

@@ -51,7 +51,9 @@ from simvirt.memory_character import MemoryCharacter
 from simvirt.memory_contention import topology_of
 from simvirt.reports.charts import Axis, Lines, line_panels
 from simvirt.reports.predictions import PredictionPanel, prediction_chart, scores
+from simvirt.reports.rows import at, estimates, validation_sentence
 from simvirt.reports.style import chart_style, render
+from simvirt.reports.words import listed, number, quantity
 from simvirt.resources.memory_system.contention import Claim, Runner, issue_share, shares, solve
 from simvirt.resources.memory_system.topology import Topology
 from simvirt.scenario import Run, Scenario
@@ -508,6 +510,32 @@ def _published_chart(table: pd.DataFrame, title: str, y: Axis) -> Figure:
     )
 
 
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What a neighbour on the same core does to the tail, what it leaves of the capacity, and how far predictions are off."""
+    return [*_capacities(found["ratios"]), *_tails(found["summary"]), *validation_sentence(found)]
+
+
+def _capacities(ratios: pd.DataFrame) -> list[str]:
+    rows = at(ratios, role="validation", antagonist="cpu", metric="capacity_ratio")
+    parts = [f"{number(row.predicted, 2)} (measured {number(row.measured, 2)})" for row in rows.itertuples()]
+    return [f"A neighbour that computes on the same core leaves memcached this share of its capacity: {listed(parts)}."] if parts else []
+
+
+def _tails(summary: pd.DataFrame) -> list[str]:
+    """At the lowest load at which every line of every platform has a tail."""
+    rows = at(summary, scenario="general", entity="tenant/victim", metric="response_time_p99_s")
+    told = rows.groupby("load")["mean"].apply(lambda column: bool(column.notna().all()))
+    if not told.any():
+        return []
+    load = float(told[told].index.max())
+    parts = []
+    for name in sorted(set(rows["platform"])):
+        tails = estimates(rows, "line", platform=name, load=load)
+        beside = ", ".join(f"{line} {quantity(tail, 's')}" for line, tail in sorted(tails.items()) if line != ALONE)
+        parts.append(f"{name} {quantity(tails[ALONE], 's')} alone; beside it under {beside}")
+    return [f"At {100 * load:.0f} % load the 99th percentile of a web service is on {part}." for part in parts]
+
+
 EXPERIMENT = Experiment(
     name="noisy_cpu_neighbour",
     question="What does a neighbour that computes, or uses caches and memory, without end do to a service, by scheduler and platform?",
@@ -515,6 +543,8 @@ EXPERIMENT = Experiment(
     points=points,
     charts=charts,
     tables=tables,
+    answer=answer,
+    chart="memcached_p95",
 )
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from math import log, nan, sqrt
 from pathlib import Path
@@ -31,7 +31,9 @@ from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
 from simvirt.metrics.histogram import LatencyHistogram
 from simvirt.randomness import Streams
+from simvirt.reports.rows import at
 from simvirt.reports.style import FAMILIES, SIZE_IN, add_caption, chart_style, line_of, render
+from simvirt.reports.words import quantity
 from simvirt.scenario import Run, Scenario
 from simvirt.simulation import RunOutcome
 from simvirt.workloads.utilization_files import read_utilization
@@ -251,6 +253,23 @@ def _tail_chart(table: pd.DataFrame, results: Results, source: str) -> Figure:
     return figure
 
 
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """The ratio at which 99 of 100 slots fit, for few and for many machines; what the tail is on each platform."""
+    told = []
+    fit = at(found["ratios"], share_fits=0.99).sort_values("machines")
+    if len(fit):
+        few_and_many = (fit.iloc[0], fit.iloc[-1])
+        ends = [f"{row.ratio:.1f} ({row.low:.1f} to {row.high:.1f}) for {int(row.machines)} machines" for row in few_and_many]
+        told.append(f"99 of 100 slots fit at an overcommit ratio of {' and '.join(ends)}.")
+    tails = found["tails"]
+    for name in PLATFORMS:
+        mine = at(tails, platform=name).sort_values("overcommit")
+        if len(mine) >= 2:
+            parts = [f"{quantity(row.p99_median_s, 's')} at {row.overcommit:.1f}" for row in (mine.iloc[0], mine.iloc[-1])]
+            told.append(f"The 99th percentile of the median slot on {name} goes from {' to '.join(parts)}.")
+    return told
+
+
 def experiment(trace: str | None = None) -> Experiment:
     """The question asked of a recording, or of its stand-in."""
     return Experiment(
@@ -263,6 +282,8 @@ def experiment(trace: str | None = None) -> Experiment:
             "ratios": ratios(trace, results.outcomes[0].point.scenario.run.seed, QUICK_DRAWS if _is_quick(results) else DRAWS),
             "tails": tails(results, trace),
         },
+        answer=answer,
+        chart="overcommit_ratio",
     )
 
 

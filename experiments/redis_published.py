@@ -30,7 +30,9 @@ from simvirt.experiment.study import Experiment, Results
 from simvirt.layers.contract import costs_of
 from simvirt.layers.path import plan_path
 from simvirt.reports.predictions import PredictionPanel, prediction_chart, scores
+from simvirt.reports.rows import at, validation_sentence
 from simvirt.reports.style import FAMILIES, chart_style, render
+from simvirt.reports.words import per_cent
 from simvirt.scenario import Run, Scenario
 from simvirt.simulation import simulate
 from simvirt.workloads.client_program import ClientProgram
@@ -265,6 +267,25 @@ def tables(results: Results) -> dict[str, pd.DataFrame]:
     return {"predictions": table, "scores": scores(table, ("scenario", "role", "platform"))}
 
 
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """The plateau of each platform, predicted and measured, against native; then the errors."""
+    rows = at(found["predictions"], scenario="GET")
+    plateau = rows[rows["connections"] >= PLATEAU].groupby("platform")[["measured", "predicted"]].mean()
+    told = []
+    if BASELINE in plateau.index:
+        shares = plateau / plateau.loc[BASELINE]
+        others = shares.drop(index=BASELINE).iterrows()
+        parts = [f"{name} {per_cent(own.predicted)} (measured {per_cent(own.measured)})" for name, own in others]
+        told.append(f"With {PLATEAU} connections and more, Redis GET carries, as a share of native: {', '.join(parts)}.")
+    few = at(rows, connections=1).set_index("platform")
+    if {BASELINE, "kvm"} <= set(few.index):
+        ratio = {side: float(few.loc["kvm", side] / few.loc[BASELINE, side]) for side in ("predicted", "measured")}
+        one = f"{per_cent(ratio['predicted'])} of native (measured {per_cent(ratio['measured'])})"
+        told.append(f"With one connection the virtual machine carries {one}.")
+    platforms = sorted(set(rows["platform"]) - {BASELINE})
+    return [*told, *(sentence for name in platforms for sentence in validation_sentence(found, platform=name))]
+
+
 EXPERIMENT = Experiment(
     name="redis_published",
     question="Does the simulator predict Redis on host network, behind address translation and in a virtual machine?",
@@ -273,6 +294,8 @@ EXPERIMENT = Experiment(
     charts=charts,
     tables=tables,
     baseline=BASELINE,
+    answer=answer,
+    chart="redis_get",
 )
 
 if __name__ == "__main__":

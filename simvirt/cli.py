@@ -124,7 +124,6 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--platforms", metavar="A,B,...", type=_names, default=(), help=surveyed)
     compare.add_argument("--baseline", metavar="A", help="what the others are measured against (default: a native platform)")
     compare.set_defaults(command=_compare)
-    _add_sweep(commands, profiles)
     _add_image(commands, profiles)
 
     validate = commands.add_parser("validate", help="measured tables predicted beside measured: errors, order, what is missing")
@@ -137,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("--charts", metavar="DIR", type=Path, help="draw predicted over measured into this folder")
     validate.add_argument("--workers", metavar="N", type=_at_least(1), help="processes (default: one per core)")
     validate.set_defaults(command=_validate)
+    _add_studies(commands, runs, profiles)
     return parser
 
 
@@ -153,6 +153,24 @@ def _add_sweep(commands: argparse._SubParsersAction[_Parser], profiles: _Parser)
     for name, what in (("ca", "certificate of the authority"), ("cert", "own certificate"), ("key", "own key")):
         sweep.add_argument(f"--tls-{name}", metavar="FILE", type=Path, help=f"{what} for a tls:// scheduler")
     sweep.set_defaults(command=_sweep)
+def _add_studies(commands: argparse._SubParsersAction[_Parser], runs: _Parser, profiles: _Parser) -> None:
+    _add_sweep(commands, profiles)
+
+    report = commands.add_parser("report", parents=[profiles], help="results of an experiment as one page: answer, charts, evidence")
+    report.add_argument("folders", metavar="RESULTS", nargs="+", type=Path, help="a folder of results, such as results/compare_platforms")
+    report.add_argument("--out", metavar="FILE", type=Path, help="where to write (default: report.html in the folder of results)")
+    report.set_defaults(command=_report)
+
+    sensitivity = commands.add_parser("sensitivity", parents=[runs, profiles], help="which cost's range decides what a scenario answers")
+    responses = ("mean", "p50", "p95", "p99", "throughput", "cpu")
+    sensitivity.add_argument("--response", choices=responses, default="mean", help="what is looked at (default: %(default)s)")
+    sensitivity.add_argument("--top", metavar="K", type=_at_least(1), default=10, help="so many costs are simulated (default: %(default)s)")
+    sensitivity.add_argument("--platforms", metavar="A,B,...", type=_names, default=(), help="on these (default: the scenario's own)")
+    sensitivity.add_argument("--tenant", metavar="NAME", help="the group of tenants looked at (default: the first)")
+    sensitivity.add_argument("--sobol", metavar="N", type=_at_least(2), default=0, help="also vary the first costs together, N samples")
+    sensitivity.add_argument("--csv", metavar="FILE", type=Path, help="write the table; a report shows results/NAME/sensitivity.csv")
+    sensitivity.add_argument("--chart", metavar="FILE", type=Path, help="draw the tornado, as .svg or .png")
+    sensitivity.set_defaults(command=_sensitivity)
 
 
 def _add_image(commands: argparse._SubParsersAction[_Parser], profiles: _Parser) -> None:
@@ -315,6 +333,29 @@ def _sweep(arguments: argparse.Namespace) -> list[str]:
         print("\n".join(told), flush=True)
         raise ResultsError(f"{failures} runs failed: see `failed` in runs.csv; the same command tries them again")
     return told
+def _report(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.report import report
+
+    return report(arguments.folders, out=arguments.out, profiles=arguments.profiles)
+
+
+def _sensitivity(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.sensitivity import sensitivity
+
+    return sensitivity(
+        _catalog(arguments),
+        arguments.scenario,
+        response=arguments.response,
+        top=arguments.top,
+        platforms=arguments.platforms,
+        tenant=arguments.tenant,
+        samples=arguments.sobol,
+        replications=arguments.replications,
+        seed=arguments.seed,
+        csv=arguments.csv,
+        chart=arguments.chart,
+        profiles=arguments.profiles,
+    )
 
 
 def _bench(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from simvirt.errors import CatalogError, UnitError, nearest
+from simvirt.markup import html_table
 from simvirt.units import DIMENSIONS, format_quantity, parse_quantity
 
 __all__ = ["Choice", "Cost", "Grade", "Reference", "dimension_of_field", "dimension_of_unit", "in_unit"]
@@ -158,6 +159,13 @@ class Cost:
         dimension = dimension_of_unit(self.unit)
         assert dimension is not None
         return format_quantity(self.si, dimension)
+
+    def _repr_html_(self) -> str:
+        dimension = dimension_of_unit(self.unit)
+        assert dimension is not None
+        low, high = (format_quantity(end * DIMENSIONS[dimension][self.unit], dimension) for end in (self.low, self.high))
+        header = ("value", "range", "grade", "source", "where")
+        return html_table(self.path, header, [(self, f"{low} to {high}", self.grade, self.source, self.where)])
 
 
 def in_unit(wanted: float | str, unit: str) -> float:

@@ -20,6 +20,7 @@ from simvirt.demand import Compute, Demand, Interface, Operation, OsOperation, R
 from simvirt.errors import CatalogError, UnitError, nearest
 from simvirt.evidence import Choice, Cost, Grade, Reference, dimension_of_field, dimension_of_unit, in_unit
 from simvirt.layers.contract import AbstractLayer
+from simvirt.markup import html_table
 from simvirt.memory_character import MemoryCharacter
 from simvirt.workloads.distributions import Distribution
 from simvirt.workloads.profile import RequestClass, Workload
@@ -68,6 +69,10 @@ class Platform:
     def surveyed(self) -> bool:
         """Whether a survey of platforms includes it."""
         return not (self.variant_of or self.era)
+
+    def _repr_html_(self) -> str:
+        header = ("family", "layers, lowest first", "shared by all tenants", "machine")
+        return html_table(f"{self.name}: {self.summary}", header, [(self.family, ", ".join(self.layers), self.shared, self.machine)])
 
 
 FAMILIES: Final = ("native", "type1", "type2", "container", "container_in_vm", "microvm", "sandbox", "nested")

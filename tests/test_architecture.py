@@ -15,7 +15,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "simvirt"
 
-LEAVES = "units errors randomness demand memory_character evidence quantities engine"
+LEAVES = "units errors randomness demand markup memory_character evidence quantities engine"
 DATA_MODELS = f"{LEAVES} layers workloads resources faults images cluster metrics"
 MAY_IMPORT = {
     **dict.fromkeys(LEAVES.split(), LEAVES),

@@ -20,7 +20,7 @@ from simvirt.experiment.runner import Point, PointOutcome
 from simvirt.layers.contract import costs_of
 from simvirt.scenario import Scenario, check_scenario
 
-__all__ = ["compare", "native_platform"]
+__all__ = ["compare", "native_platform", "on_platform"]
 
 BASELINE_FAMILY: Final = "native"
 """The first platform of this family is the baseline unless another is named."""
@@ -78,7 +78,7 @@ def _candidates(scenario: Scenario, platforms: Sequence[str], catalog: Catalog) 
     found = _Candidates({}, {})
     for name in dict.fromkeys(platforms):
         try:
-            found.scenarios[name] = _on(scenario, name, catalog)
+            found.scenarios[name] = on_platform(scenario, name, catalog)
         except (CatalogError, ScenarioError, StackError) as error:
             found.reasons[name] = error.problems
     if not found.scenarios:
@@ -86,7 +86,7 @@ def _candidates(scenario: Scenario, platforms: Sequence[str], catalog: Catalog) 
     return found
 
 
-def _on(scenario: Scenario, platform: str, catalog: Catalog) -> Scenario:
+def on_platform(scenario: Scenario, platform: str, catalog: Catalog) -> Scenario:
     """The scenario on another platform, with those costs set by hand that occur there. Raises why it cannot be run."""
     stack = catalog.stack(platform, scenario.machine)
     known = {f"{layer.name}.{field}" for layer in stack.layers for field, _ in costs_of(layer)}

@@ -18,9 +18,10 @@ import simvirt
 from simvirt.experiment.subject import Subject
 from simvirt.scenario import Scenario
 
-__all__ = ["manifest"]
+__all__ = ["code_digest", "manifest", "profile_digests"]
 
 _PACKAGES: Final = ("simpy", "numpy", "pandas", "scipy", "pydantic", "matplotlib")
+_ONLY_SHOWN: Final = ("cli.py", "commands", "reports", "validation")
 _GIT_TIMEOUT_S: Final = 10.0
 
 
@@ -39,8 +40,19 @@ def manifest(
         "seeds": sorted({scenario.run.seed for scenario in given}),
         "scenarios": sorted({scenario.digest() for scenario in given}),
         "overridden": _overridden(given),
-        "profiles": _profiles(folders),
+        "profiles": profile_digests(folders),
+        "code": code_digest(),
     }
+
+
+def code_digest() -> str:
+    """Digest of the source that decides what a run gives and what tables say of it: simvirt without its command line and its charts."""
+    package = Path(simvirt.__file__).parent
+    files = (path for path in sorted(package.rglob("*.py")) if path.relative_to(package).parts[0] not in _ONLY_SHOWN)
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _versions() -> dict[str, str]:
@@ -78,7 +90,7 @@ def _overridden(scenarios: Iterable[Scenario | Subject]) -> dict[str, list[Any]]
     return {path: sorted(levels, key=str) for path, levels in found.items()}
 
 
-def _profiles(folders: Iterable[Path]) -> Mapping[str, str]:
+def profile_digests(folders: Iterable[Path]) -> Mapping[str, str]:
     """Digest of each profile by its path: `layers/name.toml`; those of further folders keep their own path."""
     found = dict(_digests(resources.files("simvirt") / "profiles", ""))
     for folder in folders:

@@ -43,15 +43,18 @@ class ResultsFolder:
         manifest: Mapping[str, Any],
         charts: Mapping[str, bytes],
         others: Mapping[str, bytes] = _NONE,
+        documents: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> None:
-        """Write tables as `<name>.csv`, charts under `charts/`, other files by their names, and the manifest."""
+        """Write tables as `<name>.csv`, documents as `<name>.json`, charts under `charts/`, others by their names, and the manifest."""
+        texts = {**documents, "manifest": manifest}
 
         def fill(scratch: Path) -> None:
             for name, frame in tables.items():
                 write_csv_atomic(frame, scratch / f"{name}.csv")
             for name, content in (*charts.items(), *others.items()):
                 (scratch / name).write_bytes(content)
-            write_json_atomic(dict(manifest), scratch / "manifest.json")
+            for name, document in texts.items():
+                write_json_atomic(dict(document), scratch / f"{name}.json")
             if charts:
                 (self.path / "charts").mkdir(exist_ok=True)
             for name in tables:
@@ -60,7 +63,8 @@ class ResultsFolder:
                 (scratch / name).replace(self.path / name)
             for name in charts:
                 (scratch / name).replace(self.path / "charts" / name)
-            (scratch / "manifest.json").replace(self.path / "manifest.json")
+            for name in texts:
+                (scratch / f"{name}.json").replace(self.path / f"{name}.json")
 
         try:
             self._staged(fill)

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from simvirt.catalog import Catalog
+from simvirt.experiment.about import about as in_words
 from simvirt.experiment.manifest import manifest
 from simvirt.experiment.runner import Point, PointOutcome, run_points
 from simvirt.experiment.runs import RunStore
@@ -20,7 +21,7 @@ from simvirt.scenario import Scenario
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Charts", "Experiment", "Results", "Tables", "conduct", "layer_kinds"]
+__all__ = ["Answer", "Charts", "Experiment", "Results", "Tables", "conduct", "layer_kinds"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,12 @@ class Results:
         machines = {scenario.platform: scenario.machine for scenario in scenarios}
         return time_parts_frame(self.outcomes, {p: layer_kinds(self.catalog.stack(p, machines[p])) for p in platforms})
 
+    def _repr_html_(self) -> str:
+        runs = sum(len(outcome.runs) for outcome in self.outcomes)
+        tenants = self.summary[self.summary["entity"].str.startswith("tenant/")]
+        first = tenants.head(10).to_html(index=False, na_rep="–")
+        return f"<p>{len(self.outcomes)} points, {runs} runs. The first rows of tenants in the summary:</p>{first}"
+
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table by the name of its file."""
         return {name: getattr(self, name) for name in ("points", "runs", "summary", "time_parts")}
@@ -77,6 +84,14 @@ Tables = Callable[[Results], "Mapping[str, pd.DataFrame]"]
 """Further tables of an experiment's own, by name."""
 
 
+Answer = Callable[["Mapping[str, pd.DataFrame]"], Sequence[str]]
+"""The answer in sentences, the most important first, from the tables as they are kept."""
+
+
+def _no_answer(_: Mapping[str, pd.DataFrame]) -> Sequence[str]:
+    return ()
+
+
 def _no_tables(_: Results) -> Mapping[str, pd.DataFrame]:
     return {}
 
@@ -92,6 +107,9 @@ class Experiment:
     """From the catalog, the seed and whether a tiny size is wanted."""
     charts: Charts
     tables: Tables = _no_tables
+    answer: Answer = _no_answer
+    chart: str = ""
+    """The one that answers the question, by name."""
     baseline: str | None = None
     """The platform that slowdowns are measured against."""
 
@@ -113,5 +131,6 @@ def conduct(
     profiles = tuple(dict.fromkeys(path for point in points for path in point.profiles))
     results = Results(Catalog.builtin(*profiles), outcomes, experiment.baseline)
     about = manifest(experiment.name, command, [point.scenario for point in points], profiles)
-    folder.write({**results.tables(), **experiment.tables(results)}, about, experiment.charts(results))
+    tables = {**results.tables(), **experiment.tables(results)}
+    folder.write(tables, about, experiment.charts(results), documents={"answer": in_words(experiment, tables)})
     return results

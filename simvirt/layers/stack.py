@@ -9,9 +9,11 @@ from typing import Final
 
 from simvirt.demand import Compute, Demand, Interface, Operation, PageVisits, Yield
 from simvirt.errors import StackError
-from simvirt.layers.contract import CALLER, AbstractLayer, Charge, Context, Host, Item, Place, Placed, Resource, When
+from simvirt.evidence import Grade
+from simvirt.layers.contract import CALLER, AbstractLayer, Charge, Context, Host, Item, Place, Placed, Resource, When, costs_of
 from simvirt.layers.hardware import Hardware
 from simvirt.layers.translation import BASE_PAGE_BYTES, missed, native_walk, nested_walk
+from simvirt.markup import html_table
 
 __all__ = ["APPLICATION", "FoldedCharge", "Processors", "Stack", "misfit"]
 
@@ -146,6 +148,15 @@ class Stack:
         layer = self.layers[level]
         items = layer.wake_polled_processor(self.host) if polled else layer.wake_processor(self.host)
         return tuple(c for item in items for c in self._emit(item, level, context, When.PROCESSOR_IDLE))
+
+    def _repr_html_(self) -> str:
+        header = ("layer", "kind", "needs", "gives", "costs", "of them assumed")
+        rows = []
+        for name, layer in reversed(list(zip(self.names, self.layers, strict=True))):
+            grades = [cost.grade for _, cost in costs_of(layer)]
+            needs = layer.requires or "nothing below"
+            rows.append((name, layer.kind.replace("-", " "), needs, layer.provides, len(grades), grades.count(Grade.ASSUMED)))
+        return html_table("A stack, the highest layer first", header, rows)
 
     def _lower(self, operation: Operation, level: int, context: Context, when: When) -> Iterator[Charge]:
         if level < 0 or operation.is_zero:

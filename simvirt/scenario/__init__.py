@@ -1,9 +1,21 @@
 """A scenario: what runs where, under which load, for how long. Frozen data, from TOML or Python; every mistake is reported at once."""
 
 from simvirt.scenario.check import check_scenario, scenario_notes
-from simvirt.scenario.description import Run, Scenario, Tenants
+from simvirt.scenario.description import MOST_REPLICATIONS, Run, Scenario, Tenants
 from simvirt.scenario.disk import IoMax
 from simvirt.scenario.reader import load_scenario, read_document
 from simvirt.scenario.resolved import Resolved, host_stack
 
-__all__ = ["IoMax", "Resolved", "Run", "Scenario", "Tenants", "check_scenario", "host_stack", "load_scenario", "read_document", "scenario_notes"]
+__all__ = [
+    "MOST_REPLICATIONS",
+    "IoMax",
+    "Resolved",
+    "Run",
+    "Scenario",
+    "Tenants",
+    "check_scenario",
+    "host_stack",
+    "load_scenario",
+    "read_document",
+    "scenario_notes",
+]

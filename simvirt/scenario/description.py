@@ -14,13 +14,14 @@ from simvirt.catalog import Catalog, Overrides
 from simvirt.cpu_limits import CpuLimits
 from simvirt.footprint_reader import is_memory_path
 from simvirt.layers.stack import Stack
+from simvirt.markup import html_table
 from simvirt.quantities import Bytes, PositiveNumber, PositiveSeconds
 from simvirt.scenario.disk import DiskLimits
 from simvirt.scenario.memory import MemoryLimits
 from simvirt.scheduler_choice import schedulers_on
 from simvirt.workloads.arrivals import Arrivals
 
-__all__ = ["Run", "Scenario", "Tenants"]
+__all__ = ["MOST_REPLICATIONS", "Run", "Scenario", "Tenants"]
 
 MOST_REPLICATIONS: Final = 10_000
 
@@ -66,6 +67,12 @@ class Run(_Description):
         return self.duration_s * self.warm_up_fraction
 
 
+def _told(load: Arrivals) -> str:
+    """The parameters of a load that are plain numbers."""
+    numbers = load.model_dump(exclude={"kind"}, exclude_none=True).items()
+    return ", ".join(f"{name} {value:g}" for name, value in numbers if isinstance(value, int | float)) or "see the scenario"
+
+
 class Scenario(_Description):
     """What runs where, under which load, for how long."""
 
@@ -108,6 +115,13 @@ class Scenario(_Description):
         """The overrides that are for no workload of its own, no scheduler and no memory."""
         others = (*(f"{group.workload}." for group in self.tenants), *(f"{name}." for name in catalog.names("schedulers")))
         return {path: wanted for path, wanted in self.override.items() if not path.startswith(others) and not is_memory_path(path)}
+
+    def _repr_html_(self) -> str:
+        run, machine = self.run, self.machine or "its own machine"
+        time = f"{run.replications} replications of {run.duration_s:g} s, seed {run.seed}"
+        caption = f"{self.name}: {self.platform} on {machine}, {time}"
+        rows = [(g.name, g.count, g.workload, g.vcpus, f"{g.load.kind}, {_told(g.load)}") for g in self.tenants]
+        return html_table(caption, ("tenants", "count", "workload", "vCPUs", "load"), rows)
 
     def digest(self) -> str:
         """A fingerprint of everything that it says."""

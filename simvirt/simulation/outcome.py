@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import nan
+from math import isnan, nan
 from typing import ClassVar
 
 from simvirt.analysis.warm_up import WarmUpCheck
+from simvirt.markup import html_table
 from simvirt.metrics.histogram import LatencyHistogram
 from simvirt.metrics.tidy import Row
 from simvirt.resources.memory.kill import Kill
 from simvirt.simulation.counters import Counted
+from simvirt.units import format_quantity
 
 __all__ = [
     "ClassTimes",
@@ -241,6 +243,18 @@ class RunOutcome:
         return self.decisions / completed if self.decisions is not None and completed else nan
     memory: MemoryOutcome | None = None
     """Where memory could run short."""
+
+    def _repr_html_(self) -> str:
+        caption = f"{self.platform}, replication {self.replication}; cores busy {100 * self.cpu_utilization:.0f} %"
+        header = ("tenant", "mean", "median", "95th percentile", "99th percentile", "throughput")
+        rows = []
+        for tenant in self.tenants:
+            found = dict(tenant.metrics())
+            times = [found[name] for name in ("response_time_mean_s", *list(QUANTILES)[:3])]
+            missing = "saturated" if tenant.saturated else "–"
+            texts = [missing if isnan(time) else format_quantity(time, "time") for time in times]
+            rows.append((tenant.name, *texts, format_quantity(tenant.throughput_per_s, "rate")))
+        return html_table(caption, header, rows)
 
     def tenant(self, name: str) -> TenantOutcome:
         return next(tenant for tenant in self.tenants if tenant.name == name)
