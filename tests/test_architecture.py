@@ -17,6 +17,9 @@ PACKAGE = Path(__file__).parents[1] / "simvirt"
 
 LEAVES = "units errors randomness demand markup memory_character evidence quantities engine"
 DATA_MODELS = f"{LEAVES} layers workloads resources faults images cluster metrics"
+READERS = "profile_reader scheduler_reader image_reader footprint_reader orchestrator_reader startup_reader"
+"""What reads the tables of profiles, one kind each."""
+
 MAY_IMPORT = {
     **dict.fromkeys(LEAVES.split(), LEAVES),
     "layers": LEAVES,
@@ -25,6 +28,7 @@ MAY_IMPORT = {
     "resources": f"{LEAVES} metrics",
     "faults": f"{LEAVES} resources",
     "images": f"{LEAVES} resources",
+    "startup": f"{LEAVES} layers",
     "cluster": f"{LEAVES} resources images metrics",
     "profiles": "",
     "profile_reader": DATA_MODELS,
@@ -32,19 +36,21 @@ MAY_IMPORT = {
     "image_reader": f"{DATA_MODELS} profile_reader",
     "footprint_reader": f"{DATA_MODELS} profile_reader",
     "orchestrator_reader": f"{DATA_MODELS} profile_reader",
-    "catalog": f"{DATA_MODELS} profile_reader scheduler_reader image_reader footprint_reader orchestrator_reader",
+    "startup_reader": f"{DATA_MODELS} startup profile_reader",
+    "catalog": f"{DATA_MODELS} startup {READERS}",
     "scheduler_choice": f"{LEAVES} layers",
     "tenant_place": f"{LEAVES} layers",
     "cpu_limits": f"{LEAVES} layers resources tenant_place",
     "memory_contention": DATA_MODELS,
     "memory_plan": f"{DATA_MODELS} footprint_reader",
-    "scenario": f"{DATA_MODELS} catalog scheduler_choice tenant_place cpu_limits memory_contention footprint_reader memory_plan",
-    "simulation": f"{DATA_MODELS} analysis catalog cpu_limits memory_contention memory_plan scenario",
+    "scenario": f"{DATA_MODELS} catalog scheduler_choice tenant_place cpu_limits memory_contention footprint_reader startup_reader "
+    "memory_plan",
+    "simulation": f"{DATA_MODELS} analysis startup catalog scheduler_choice cpu_limits memory_contention memory_plan scenario",
     "analysis": f"{LEAVES} metrics",
     "experiment": f"{DATA_MODELS} catalog scenario simulation analysis",
     "reports": f"{LEAVES} metrics analysis",
     "validation": f"{DATA_MODELS} catalog scenario simulation experiment",
-    "commands": f"{DATA_MODELS} profile_reader footprint_reader catalog scenario simulation experiment analysis reports validation",
+    "commands": f"{DATA_MODELS} startup profile_reader footprint_reader catalog scenario simulation experiment analysis reports validation",
     "cli": f"{DATA_MODELS} catalog scenario simulation experiment analysis reports commands",
 }
 """Part of simvirt (a module or folder at its top) → the other parts that it may import. Every part has a line here."""

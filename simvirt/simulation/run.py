@@ -29,7 +29,7 @@ from simvirt.simulation.storage import DiskOfHost, Kernels, TenantStorage, make_
 from simvirt.simulation.tenant import Finished, Tenant
 from simvirt.workloads.profile import RequestClass, Workload
 
-__all__ = ["Simulation", "simulate"]
+__all__ = ["Simulation", "host_of", "simulate"]
 
 
 def simulate(scenario: Scenario, catalog: Catalog | None = None, replication: int = 0) -> RunOutcome:
@@ -52,7 +52,7 @@ class Simulation:
         self._streams = Streams(scenario.run.seed, replication)
         turns = uniforms(self._streams.stream("disk/turns"))
         disks = make_disks(self.engine, self._stack.hardware, fair=any(group.io_weight for group in scenario.tenants), turns=turns)
-        self.host = _host(self.engine, self._stack.hardware, scheduler, disks, contends=self._contention is not None)
+        self.host = host_of(self.engine, self._stack.hardware, scheduler, disks, contends=self._contention is not None)
         self._kernels = Kernels(self.engine, self._stack.hardware)
         level = self._resolved.shared_level
         self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, level, places=not self._resolved.is_fluid)
@@ -188,7 +188,10 @@ def _names(group: Tenants, index: int) -> tuple[str, str]:
     return name, name if group.per_vm == 1 else f"{group.name} vm {index // group.per_vm + 1}"
 
 
-def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler, disks: tuple[DiskOfHost, DiskOfHost], *, contends: bool) -> Host:
+def host_of(
+    engine: Engine, machine: Hardware, scheduler: AbstractScheduler, disks: tuple[DiskOfHost, DiskOfHost], *, contends: bool
+) -> Host:
+    """The running machine, from what has been made of its parts."""
     idle = machine.idle
     states = [
         (0.0, idle.shallow_exit_s.si),
