@@ -71,15 +71,27 @@ class BoundPath:
     """Counters of all CPU stages."""
 
     def cut(self) -> None:
-        """Let every request end, unnoticed, at the stage where it is."""
-        nowhere = End(_forget)
+        """Let every request end, unnoticed, at the stage where it is, or where it gives back a thread of somebody else that it holds."""
+        nowhere, holds = End(_forget), False
         stage = self.first
         while not isinstance(stage, End):
-            stage.next, stage = nowhere, stage.next
+            following = stage.next
+            if isinstance(stage, HeldBurst):
+                holds = not stage.last
+            elif isinstance(stage, Track):
+                stage.failed = _refuse_unnoticed
+            if not holds:
+                stage.next = nowhere
+            stage = following
+        stage.finished = _forget  # a device may have been told already where its request goes next
 
 
 def _forget(_: Request) -> None:
     """A request of somebody who is not there any more."""
+
+
+def _refuse_unnoticed(_: Request, reason: str) -> None:
+    """The same, which finds no room in a table."""
 
 
 def bind(

@@ -22,6 +22,7 @@ __all__ = [
     "TenantOutcome",
     "TimePart",
     "show_overload",
+    "together",
     "told_together",
 ]
 
@@ -56,6 +57,18 @@ class ClassTimes:
     name: str
     completed: int
     parts: tuple[TimePart, ...]
+
+
+def together(lives: Sequence[ClassTimes]) -> ClassTimes:
+    """The times of one class of requests over several lives of its tenant: means weighted by the requests of each."""
+    completed = sum(one.completed for one in lives)
+    sums: dict[tuple[str, str], float] = {}
+    for one in lives:
+        for part in one.parts:
+            label = (part.layer, part.cause)
+            sums[label] = sums.get(label, 0.0) + part.seconds * one.completed / completed
+    parts = (TimePart(layer=layer, cause=cause, seconds=seconds) for (layer, cause), seconds in sums.items())
+    return ClassTimes(name=lives[0].name, completed=completed, parts=tuple(parts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from simvirt.resources.cpu.scheduling import make_scheduler
 from simvirt.resources.moderation import Moderation
 from simvirt.resources.nic import Nic
 from simvirt.resources.stages import Failed
+from simvirt.resources.threads import ThreadPool
 from simvirt.scenario import Resolved, Scenario, Tenants, check_scenario
 from simvirt.simulation.binding import BoundPath, Host, bind
 from simvirt.simulation.contention import share_memory
@@ -129,7 +130,9 @@ class Simulation:
             self._contention.owned(workers.group, group, workload)
         storage = TenantStorage(self.engine, name, group, self.host.disk, self.host.disk_bus, self._kernels)
 
-        def bind_class(request_class: RequestClass, finished: Finished, failed: Failed, *, awaited: bool) -> BoundPath:
+        def bind_class(
+            request_class: RequestClass, workers: ThreadPool, finished: Finished, failed: Failed, *, awaited: bool
+        ) -> BoundPath:
             path = plan_path(stack, with_growth(request_class.demand, workload.footprint))
             if group.peer == "host":
                 path = path.off_the_wire()

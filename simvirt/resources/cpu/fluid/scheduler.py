@@ -197,6 +197,37 @@ class FluidScheduler(AbstractScheduler):
             self._settle(now)
             self._take_aim()
 
+    def withdraw(self, thread: FluidThread) -> float | None:
+        """Take the burst of a thread back: the work that is left of it; None if it has just been served."""
+        now, queue = self.engine._now, self.queue
+        found = next((i for i, burst in enumerate(queue) if burst[2] is thread), None)
+        if found is not None:
+            left_s = queue[found][0] - now
+            queue[found] = queue[-1]
+            queue.pop()
+            heapify(queue)
+            thread.pool.full_speed_s += now - thread.since
+            for gate in thread.gates:
+                gate.room += 1.0
+        else:
+            island = self._island_of(thread.pool)
+            bursts = [] if island is None else self._close(island, now)
+            mine = next((burst for burst in bursts if burst[2] is thread), None)
+            self._readmit([burst for burst in bursts if burst is not mine], now)
+            if mine is None:
+                return None
+            left_s = mine[0]
+        for gate in thread.gates:
+            if gate.crowd:
+                gate.crowd -= 1
+            else:
+                gate.idle_since.append(now)
+        thread.done = None
+        if self.aim > -inf:
+            self._settle(now)
+            self._take_aim()
+        return left_s
+
     def _serve(self) -> None:
         """Wake-up: take out what has been served, tell the callers in order of start, then look for the next completion.
 
