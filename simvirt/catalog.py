@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from simvirt.errors import CatalogError, nearest
 from simvirt.evidence import Cost, Reference
+from simvirt.fault_reader import PARTS_TABLE, build_fault, build_layer_parts
+from simvirt.faults.part import LayerParts
+from simvirt.faults.profile import FaultProfile
 from simvirt.footprint_reader import LAYER_TABLES, WORKLOAD_TABLE, LayerMemory, build_layer_memory, build_workload_footprint, is_memory_path
 from simvirt.layers.contract import AbstractLayer, costs_of, map_costs
 from simvirt.layers.hardware import Hardware
@@ -84,7 +87,7 @@ class Catalog:
         """A layer; built once, as it is frozen and many runs ask for it."""
         key = (folder, name)
         if key not in self._built:
-            table = {entry: value for entry, value in self._inherited(folder, name).items() if entry not in LAYER_TABLES}
+            table = {entry: value for entry, value in self._inherited(folder, name).items() if entry not in (*LAYER_TABLES, PARTS_TABLE)}
             self._built[key] = build_layer(name, table, f"{folder}/{name}", self.references)
         return self._built[key]
 
@@ -127,6 +130,18 @@ class Catalog:
         if not mine:
             self._memories[name] = built
         return built
+
+    def fault(self, name: str) -> FaultProfile:
+        """A fault by name."""
+        return build_fault(name, self._inherited("faults", name), self.references)
+
+    def parts(self, stack: Stack) -> tuple[LayerParts, ...]:
+        """The programs of each layer of a stack that can break, the machine's first; none for a layer unknown here."""
+        files = self._files("layers")
+        names = [layer.name for layer in stack.layers]
+        return tuple(
+            build_layer_parts(name, self._inherited("layers", name), self.references) if name in files else LayerParts() for name in names
+        )
 
     def scheduler_summary(self, name: str) -> tuple[str, str]:
         """The rules that a scheduler follows, by name, and what it is, in a sentence."""
@@ -194,7 +209,7 @@ class Catalog:
 
 _WORDS: Final = {
     "hardware": "machine", "layers": "layer", "platforms": "platform", "schedulers": "scheduler", "workloads": "workload",
-    "images": "image", "registries": "registry", "container-engines": "container engine", "lazy-formats": "lazy format",
+    "faults": "fault", "images": "image", "registries": "registry", "container-engines": "container engine", "lazy-formats": "lazy format",
     "machine-images": "machine image",
 }  # fmt: skip
 """What one profile of a folder is called."""

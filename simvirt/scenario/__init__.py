@@ -3,7 +3,8 @@
 from simvirt.scenario.check import check_scenario, scenario_notes
 from simvirt.scenario.description import Run, Scenario, Tenants
 from simvirt.scenario.disk import IoMax
+from simvirt.scenario.faults import Fault
 from simvirt.scenario.reader import load_scenario
 from simvirt.scenario.resolved import Resolved, host_stack
 
-__all__ = ["IoMax", "Resolved", "Run", "Scenario", "Tenants", "check_scenario", "host_stack", "load_scenario", "scenario_notes"]
+__all__ = ["Fault", "IoMax", "Resolved", "Run", "Scenario", "Tenants", "check_scenario", "host_stack", "load_scenario", "scenario_notes"]

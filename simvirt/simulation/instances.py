@@ -20,6 +20,7 @@ from simvirt.resources.connections import ConnectionTable
 from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler, Share
 from simvirt.resources.lock import SpinLock
 from simvirt.resources.threads import ThreadPool
+from simvirt.tenant_place import owner_of
 
 __all__ = ["Branch", "Instance", "InstanceTree", "TenantShare"]
 
@@ -111,10 +112,9 @@ class InstanceTree:
     def branch(self, stack: Stack, tenant: str, vm: str, share: TenantShare) -> Branch:
         """The instances of one tenant on a stack (this tree's, or its lower part); `vm` names the virtual machine that it lives in."""
         instances = [self.root]
-        top_kernel = stack.kernel_level(len(stack.layers) - 1)
         given = False
         for level in range(1, len(stack.layers)):
-            owner = "" if level <= self._shared_level else vm if level <= top_kernel else tenant
+            owner = owner_of(stack, level, self._shared_level, tenant=tenant, vm=vm)
             exclusive = owner == tenant and not given
             instance = self._instance(stack, level, owner, instances[-1], share if exclusive else TenantShare(vcpus=share.vcpus))
             given = given or (exclusive and instance.group is not instances[-1].group)

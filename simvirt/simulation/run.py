@@ -105,7 +105,7 @@ class Simulation:
                 limits=limits_of(group.memory_max, group.memory_high, None if plan.sizes else group.swap, group.oom_score_adj),
             )
             for group, plan in zip(scenario.tenants, plans, strict=True)
-            for name, vm in (_names(group, i) for i in range(group.count))
+            for name, vm in (group.names(i) for i in range(group.count))
         ]  # fmt: skip
         if not can_run_short(described):
             return None
@@ -120,7 +120,7 @@ class Simulation:
         return tenants
 
     def _tenant(self, group: Tenants, index: int, workload: Workload, stack: Stack) -> Tenant:
-        name, vm = _names(group, index)
+        name, vm = group.names(index)
         share = TenantShare(vcpus=group.vcpus, own=replace(group.share(index, self._free_cores), weight=group.weight))
         branch = self.tree.branch(stack, name, vm, share)
         threads = workload.threads if group.threads is None else group.threads or inf
@@ -183,12 +183,6 @@ class Simulation:
         account, window_s = group.account(), self._scenario.run.duration_s - self._scenario.run.warm_up_s
         times = {"busy_s": account.busy_s, "steal_s": account.steal_s, "ready_s": account.ready_s}
         return InstanceAccount(name=name, **times, counters=counted(group, window_s))
-
-
-def _names(group: Tenants, index: int) -> tuple[str, str]:
-    """The name of one tenant of a group, and that of its virtual machine."""
-    name = group.name if group.count == 1 else f"{group.name} {index + 1}"
-    return name, name if group.per_vm == 1 else f"{group.name} vm {index // group.per_vm + 1}"
 
 
 def _host(engine: Engine, machine: Hardware, scheduler: AbstractScheduler, disks: tuple[DiskOfHost, DiskOfHost], *, contends: bool) -> Host:
