@@ -26,6 +26,8 @@ from simvirt.layers.contract import AbstractLayer, costs_of, map_costs
 from simvirt.layers.hardware import Hardware
 from simvirt.layers.stack import Stack
 from simvirt.profile_reader import Platform, bad_overrides, build_layer, build_platform, build_workload, override_amounts
+from simvirt.startup.stage import NO_START, LayerStart
+from simvirt.startup_reader import START_TABLE, build_start, is_start_path
 from simvirt.workloads.profile import Workload
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class Catalog:
         self._folders = folders
         self._built: dict[tuple[str, str], AbstractLayer] = {}
         self._memories: dict[str, LayerMemory] = {}
+        self._starts: dict[tuple[str, str], LayerStart] = {}
         self._workloads: dict[str, Workload] = {}
 
     @classmethod
@@ -87,7 +90,8 @@ class Catalog:
         """A layer; built once, as it is frozen and many runs ask for it."""
         key = (folder, name)
         if key not in self._built:
-            table = {entry: value for entry, value in self._inherited(folder, name).items() if entry not in (*LAYER_TABLES, PARTS_TABLE)}
+            apart = (*LAYER_TABLES, START_TABLE, PARTS_TABLE)
+            table = {entry: value for entry, value in self._inherited(folder, name).items() if entry not in apart}
             self._built[key] = build_layer(name, table, f"{folder}/{name}", self.references)
         return self._built[key]
 
@@ -109,6 +113,8 @@ class Catalog:
 
     def _workload(self, name: str, overrides: Overrides) -> Workload:
         table = self._inherited("workloads", name)
+        table.pop(START_TABLE, None)
+        overrides = {path: wanted for path, wanted in overrides.items() if not is_start_path(path)}
         memory = {path: wanted for path, wanted in overrides.items() if is_memory_path(path)}
         amounts = {path: wanted for path, wanted in overrides.items() if path not in memory}
         footprint = table.pop(WORKLOAD_TABLE, None)
@@ -142,6 +148,27 @@ class Catalog:
         return tuple(
             build_layer_parts(name, self._inherited("layers", name), self.references) if name in files else LayerParts() for name in names
         )
+
+    def start(self, kind: str, name: str, overrides: Overrides | None = None) -> LayerStart:
+        """How a layer, a machine or a workload starts, by its folder and its name; nothing for one unknown here.
+
+        An override names a number as `name.start.stage.field`; those of other things are left alone.
+        """
+        mine = {path: wanted for path, wanted in (overrides or {}).items() if path.startswith(f"{name}.") and is_start_path(path)}
+        if not mine and (kind, name) in self._starts:
+            return self._starts[kind, name]
+        table = self._inherited(kind, name).get(START_TABLE) if name in self._files(kind) else None
+        built = NO_START if table is None else build_start(f"{kind}/{name}.{START_TABLE}", name, table, self.references, mine)
+        if not mine:
+            self._starts[kind, name] = built
+        return built
+
+    def starts(self, stack: Stack, workload: str | None = None, overrides: Overrides | None = None) -> tuple[LayerStart, ...]:
+        """How each layer of a stack starts, the machine first, and the application last."""
+        machine, *layers = stack.layers
+        application = NO_START if workload is None else self.start("workloads", workload, overrides)
+        below = self.start("hardware", machine.name, overrides)
+        return (below, *(self.start("layers", layer.name, overrides) for layer in layers), application)
 
     def scheduler_summary(self, name: str) -> tuple[str, str]:
         """The rules that a scheduler follows, by name, and what it is, in a sentence."""

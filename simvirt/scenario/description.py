@@ -19,6 +19,7 @@ from simvirt.scenario.disk import DiskLimits
 from simvirt.scenario.faults import Fault
 from simvirt.scenario.memory import MemoryLimits
 from simvirt.scheduler_choice import schedulers_on
+from simvirt.startup_reader import is_start_path
 from simvirt.workloads.arrivals import Arrivals
 
 __all__ = ["Run", "Scenario", "Tenants"]
@@ -113,9 +114,10 @@ class Scenario(_Description):
         return schedulers_on(stack, self.scheduler, self.guest_scheduler)
 
     def layer_overrides(self, catalog: Catalog) -> Overrides:
-        """The overrides that are for no workload of its own, no scheduler and no memory."""
+        """The overrides that are for no workload of its own, no scheduler, no memory and no start."""
         others = (*(f"{group.workload}." for group in self.tenants), *(f"{name}." for name in catalog.names("schedulers")))
-        return {path: wanted for path, wanted in self.override.items() if not path.startswith(others) and not is_memory_path(path)}
+        mine = {path: wanted for path, wanted in self.override.items() if not path.startswith(others)}
+        return {path: wanted for path, wanted in mine.items() if not is_memory_path(path) and not is_start_path(path)}
 
     def digest(self) -> str:
         """A fingerprint of everything that it says; that it says nothing of faults is not a part of it."""
