@@ -1,13 +1,14 @@
-"""What became of one fault."""
+"""What became of faults, and how long everybody was served."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import nan
 
 from simvirt.faults.part import Effect
 
-__all__ = ["FaultEvent", "Victim"]
+__all__ = ["FaultEvent", "FaultOutcome", "Up", "Victim"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,3 +47,40 @@ class FaultEvent:
         """Until the last victim was back; not a number while one is not, or where there is none."""
         times = [victim.back_s for victim in self.victims]
         return max((time for time in times if time is not None), default=nan) - self.time_s if None not in times else nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Up:
+    """How long a tenant was served in the window."""
+
+    tenant: str
+    available_s: float
+    window_s: float
+    outages: int
+    """That ended in the window."""
+    outage_s: float
+    """Their mean length; 0 if there was none."""
+
+    @property
+    def availability(self) -> float:
+        return self.available_s / self.window_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultOutcome:
+    """What broke in a run, and how long everybody was served."""
+
+    events: tuple[FaultEvent, ...]
+    """Of the whole run, warm-up included, in order of time."""
+    tenants: tuple[Up, ...]
+
+    def rows(self) -> Iterator[tuple[str, str, float]]:
+        """Entity, metric and value."""
+        for i, event in enumerate(self.events):
+            entity = f"fault/{i + 1} {event.fault}/{event.instance}"
+            yield entity, "instances_hit", float(event.instances_hit)
+            yield entity, "tenants_hit", float(len(event.victims))
+            yield entity, "requests_lost", float(event.requests_lost)
+            yield entity, "time_to_recover_s", event.recovery_s
+        for up in self.tenants:
+            yield f"tenant/{up.tenant}", "availability", up.availability

@@ -76,6 +76,8 @@ class Ground:
     vm: str
     stack: Stack
     shared_level: int
+    workload: str
+    vcpus: int
 
     def instance(self, level: int) -> str:
         """The name of its instance at a level; the tenant's own name above the top."""

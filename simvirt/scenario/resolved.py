@@ -76,7 +76,7 @@ class Resolved:
             if stack is not None:
                 parts = self.catalog.parts(stack)
                 names = (group.names(index) for index in range(group.count))
-                found += [(Ground(tenant, vm, stack, self.shared_level), parts) for tenant, vm in names]
+                found += [(Ground(tenant, vm, stack, self.shared_level, group.workload, group.vcpus), parts) for tenant, vm in names]
         return tuple(found)
 
     @cached_property

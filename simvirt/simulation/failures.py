@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import log
+from math import log, sqrt
 from typing import Protocol
-
-import numpy as np
 
 from simvirt.engine import Engine
 from simvirt.faults.part import Effect, Part
 from simvirt.faults.profile import FaultProfile
-from simvirt.faults.record import FaultEvent, Victim
+from simvirt.faults.record import FaultEvent, FaultOutcome, Up, Victim
 from simvirt.randomness import Streams
 from simvirt.resources.threads import Stop, ThreadPool, go_on, stand_still
-from simvirt.scenario.faults import Fault, Spot
+from simvirt.scenario import Resolved
+from simvirt.scenario.faults import Fault, Spot, chosen, spots
 from simvirt.simulation.instances import Branch, Instance
+from simvirt.simulation.restarts import LevelStart, Restarts
 
-__all__ = ["AbstractDevices", "Failures", "FaultOutcome", "Restart", "Service", "Standing", "Up"]
+__all__ = ["AbstractDevices", "Failures", "Service", "Standing", "expect_all"]
 
-Restart = Callable[[str, int], Mapping[int, float]]
-"""For a tenant and a level: how long each layer from that level up takes to start, by level; the application above the top."""
+Levels = Callable[[str, int], dict[int, LevelStart]]
+"""For a tenant and a level: the start of each layer from that level up, by level; the application comes last."""
 
 
 class Service(Protocol):
@@ -68,45 +68,6 @@ class Standing:
     name: str
     service: Service
     branch: Branch
-    forget: Callable[[Instance], None]
-    """What is told of a kernel that has gone: whatever it had in its memory has gone too."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Up:
-    """How long a tenant was served in the window."""
-
-    tenant: str
-    available_s: float
-    window_s: float
-    outages: int
-    """That ended in the window."""
-    outage_s: float
-    """Their mean length; 0 if there was none."""
-
-    @property
-    def availability(self) -> float:
-        return self.available_s / self.window_s
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FaultOutcome:
-    """What broke in a run, and how long everybody was served."""
-
-    events: tuple[FaultEvent, ...]
-    """Of the whole run, warm-up included, in order of time."""
-    tenants: tuple[Up, ...]
-
-    def rows(self) -> Iterator[tuple[str, str, float]]:
-        """Entity, metric and value."""
-        for i, event in enumerate(self.events):
-            entity = f"fault/{i + 1} {event.fault}/{event.instance}"
-            yield entity, "instances_hit", float(event.instances_hit)
-            yield entity, "tenants_hit", float(len(event.victims))
-            yield entity, "requests_lost", float(event.requests_lost)
-            yield entity, "time_to_recover_s", event.recovery_s
-        for up in self.tenants:
-            yield f"tenant/{up.tenant}", "availability", up.availability
 
 
 @dataclass(slots=True, eq=False)
@@ -114,7 +75,6 @@ class _Outage:
     """One fault from its beginning to its end."""
 
     time_s: float
-    fault: str
     profile: FaultProfile
     spot: Spot
     instances_hit: int
@@ -127,6 +87,8 @@ class _Outage:
     lost: dict[str, int] = field(default_factory=dict)
     repaired_s: float | None = None
     """When what broke was up again."""
+    ends_s: float = 0.0
+    """When it will be up again, where nothing has to be started for that."""
 
 
 class _Account:
@@ -161,290 +123,331 @@ class _Account:
         return Up(tenant=tenant, available_s=window_s - down_s, window_s=window_s, outages=self.outages, outage_s=mean_s)
 
 
+class _Strike:
+    """One fault that happens at one place, at times that are given or at random."""
+
+    def __init__(self, failures: Failures, profile: FaultProfile, spot: Spot, streams: Streams, name: str) -> None:
+        self._failures = failures
+        self._profile = profile
+        self._spot = spot
+        self._gaps = streams.stream(f"{name}/time to failure")
+        self._repairs = streams.stream(f"{name}/repair")
+
+    def wait(self) -> None:
+        """Come at random, again and again."""
+        gap_s = float(self._gaps.exponential(self._profile.mtbf_s.si))
+        self._failures.at(self._failures.now + gap_s, self._at_random)
+
+    def _at_random(self) -> None:
+        if self._failures.is_down(self._profile.breaks, self._spot):
+            self.wait()  # what is down does not break; a time without memory may as well begin anew
+        else:
+            self._failures.strike(self._profile, self._spot, self._repair_s(), self.wait)
+
+    def once(self) -> None:
+        """Come now."""
+        if self._failures.is_down(self._profile.breaks, self._spot):
+            self._failures.miss(self._profile, self._spot)
+        else:
+            self._failures.strike(self._profile, self._spot, self._repair_s(), _nothing)
+
+    def _repair_s(self) -> float:
+        mean_s, cv = self._profile.repair_s.si, self._profile.repair_cv.si
+        if not mean_s or not cv:
+            return mean_s
+        sigma = sqrt(log(1.0 + cv * cv))
+        return float(mean_s * self._repairs.lognormal(-sigma * sigma / 2.0, sigma))
+
+
+def _nothing() -> None:
+    """A fault at a given time does not come again."""
+
+
+Over = Callable[[], None]
+"""Called when what broke is up again."""
+
+
 class Failures:
     """Lets things break and brings them back.
 
     A crash or a hang of an instance takes down its subtree: every tenant that has a part in it. It is over for a tenant when the fault has
-    been found out, what has to be repaired first is repaired, and the layers from the broken one up have started, one after the other. The
-    layers that tenants share start once; above them each tenant starts at the same time as the others, so long as nobody else's start
-    is in its way: starts do not compete here. A fault of a lower layer ends those above: what they waited for is started anew. What is down
-    cannot fail, and its time to failure begins when it is up again.
+    been found out, what has to be repaired first is repaired, and the layers from the broken one up have started, one after the other.
+    Layers that tenants share start once; above them each tenant starts at the same time as the others, but for the parts that only one
+    start can be in at a time: the k-th waits for k of the longest of them. A fault of a lower layer ends those above: what
+    they waited for is started anew. What is down cannot fail, and its time to failure begins when it is up again.
     """
 
     def __init__(
-        self, engine: Engine, tenants: Sequence[Standing], restart: Restart, devices: AbstractDevices, streams: Streams
+        self,
+        engine: Engine,
+        tenants: Sequence[Standing],
+        levels: Levels,
+        devices: AbstractDevices,
+        forget: Callable[[Instance], None],
+        streams: Streams,
     ) -> None:
+        """`forget` is told of each instance that has gone: what a kernel had in its memory has gone with it."""
         self._engine = engine
+        self._forget = forget
         self._tenants = {tenant.name: tenant for tenant in tenants}
-        self._restart_s = restart
+        self._levels = levels
         self._devices = devices
         self._streams = streams
         self._accounts = {tenant.name: _Account(engine.now) for tenant in tenants}
         self._holding: dict[str, set[_Outage]] = {tenant.name: set() for tenant in tenants}
         """The outages that keep each tenant down."""
         self._down: dict[str, _Outage] = {}
-        """Broken instances."""
-        self._starters: dict[Instance, float] = {}
-        """Kernels whose daemon is down, and when it will be back."""
+        """What is broken, by name."""
         self._outages: list[_Outage] = []
-
-    # --- when
-
-    def expect(self, number: int, fault: Fault, profile: FaultProfile, spots: Sequence[Spot], daemon_level: int | None = None) -> None:
-        """Let one entry of a scenario happen: at its times, or at random at each of its places."""
-        for spot in spots:
-            process = _Process(self, fault.fault, profile, spot, self._streams, f"faults/{number}/{spot.instance}")
-            if fault.at is None:
-                process.wait()
-            else:
-                for time_s in fault.at:
-                    self.at(time_s, process.strike)
-
-    def at(self, time_s: float, action: Callable[[], None]) -> None:
-        """Do something at a time."""
-        self._engine.wakeup(action).at(time_s)
 
     @property
     def now(self) -> float:
         return float(self._engine.now)
 
-    # --- what
+    def at(self, time_s: float, action: Callable[[], None]) -> None:
+        """Do something at a time."""
+        self._engine.wakeup(action).at(time_s)
 
-    def strike(self, fault: str, profile: FaultProfile, spot: Spot, repair_s: float, over: Callable[[], None]) -> None:
-        """Something breaks; `over` is called when it is up again. What is down already does not break."""
-        if self._is_down(spot):
-            self._outages.append(_Outage(self.now, fault, profile, spot, 0, [], {}, repaired_s=self.now))
-            over()
-            return
-        if profile.breaks is Part.DAEMON:
-            self._daemon(fault, profile, spot, repair_s, over)
-        elif profile.breaks.is_device:
-            self._device(fault, profile, spot, repair_s, over)
-        elif profile.effect is Effect.STALL:
-            self._stall(fault, profile, spot, repair_s, over)
-        else:
-            self._fall(fault, profile, spot, repair_s, over)
+    def expect(self, number: int, fault: Fault, profile: FaultProfile, spots: Sequence[Spot]) -> None:
+        """Let one entry of a scenario happen: at its times, or at random at each of its places."""
+        for spot in spots:
+            strike = _Strike(self, profile, spot, self._streams, f"faults/{number}/{spot.instance}")
+            if fault.at is None:
+                strike.wait()
+            for time_s in fault.at or ():
+                self.at(time_s, strike.once)
 
-    def _is_down(self, spot: Spot) -> bool:
-        """Whether what would break, or something under it, is down."""
-        if spot.instance in self._down:
+    # --- what happens
+
+    def is_down(self, part: Part, spot: Spot) -> bool:
+        """Whether what would break is down, or something under it."""
+        if _key(part, spot) in self._down:
             return True
-        ground = self._tenants[spot.tenants[0]].branch.instances[: spot.level + 1]
-        return any(instance.name in self._down for instance in ground)
+        below = [instance.name for instance in self._branch(spot)[: spot.level + 1]]
+        if spot.level == len(self._branch(spot)):
+            below.append(spot.instance)
+        return any(name in self._down for name in below)
+
+    def miss(self, profile: FaultProfile, spot: Spot) -> None:
+        """A fault comes to what is down already: it changes nothing, and is noted."""
+        self._outages.append(_Outage(self.now, profile, spot, 0, [], {}, repaired_s=self.now))
+
+    def strike(self, profile: FaultProfile, spot: Spot, repair_s: float, over: Over) -> None:
+        """Something breaks that is not down; its repair takes so long."""
+        if profile.breaks is Part.DAEMON:
+            self._lose_daemon(profile, spot, repair_s, over)
+        elif profile.breaks.is_device:
+            self._lose_device(profile, spot, repair_s, over)
+        elif profile.effect is Effect.STALL:
+            self._stall(profile, spot, repair_s, over)
+        else:
+            self._fall(profile, spot, repair_s, over)
+
+    def _branch(self, spot: Spot) -> tuple[Instance, ...]:
+        return self._tenants[spot.tenants[0]].branch.instances
 
     def _subtree(self, spot: Spot) -> list[Instance]:
         """Instances that stand on what breaks, itself included; none for an application, on which nothing stands."""
-        instances = self._tenants[spot.tenants[0]].branch.instances
+        instances = self._branch(spot)
         return list(instances[spot.level].subtree()) if spot.level < len(instances) else []
 
-    def _begin(self, fault: str, profile: FaultProfile, spot: Spot, instances: int, victims: Sequence[str]) -> _Outage:
-        hit = sorted(victims)
-        lost = {name: self._tenants[name].service.failed for name in hit}
-        outage = _Outage(self.now, fault, profile, spot, instances, hit, lost, waiting=set(hit))
+    def _standing_on(self, spot: Spot) -> list[str]:
+        """Every tenant in the subtree, in order of name."""
+        instances = self._branch(spot)
+        if spot.level == len(instances):
+            return [spot.tenants[0]]
+        return sorted(name for name, one in self._tenants.items() if instances[spot.level] in one.branch.instances)
+
+    def _begin(self, profile: FaultProfile, spot: Spot, instances: int, victims: Sequence[str], *, down: bool = True) -> _Outage:
+        """Note a fault and whom it hits; `down`: whether those are not served."""
+        lost = {name: self._tenants[name].service.failed for name in victims}
+        outage = _Outage(self.now, profile, spot, instances, list(victims), lost, waiting=set(victims))
         self._outages.append(outage)
-        self._down[spot.instance] = outage
-        for name in hit:
+        self._down[_key(profile.breaks, spot)] = outage
+        for name in victims if down else ():
             self._accounts[name].go_down(self.now)
             self._holding[name].add(outage)
         return outage
 
-    # --- crashes and hangs
+    def _is_over(self, outage: _Outage) -> bool:
+        """Whether what broke is up again: so unless a fault below it has taken over."""
+        key = _key(outage.profile.breaks, outage.spot)
+        if self._down.get(key) is not outage:
+            return False
+        del self._down[key]
+        outage.repaired_s = self.now
+        return True
 
-    def _fall(self, fault: str, profile: FaultProfile, spot: Spot, repair_s: float, over: Callable[[], None]) -> None:
-        subtree = self._subtree(spot)
-        victims = self._standing_on(spot)
-        for name in victims:
-            for older in [older for older in self._holding[name] if older.spot.level >= spot.level]:
-                self._release(older, name, back=False)
-        for instance in subtree:
-            self._down.pop(instance.name, None)
-        for name in victims:
-            self._down.pop(name, None)
-        outage = self._begin(fault, profile, spot, len(subtree), victims)
-        if profile.effect is Effect.HANG:
-            self._still(spot, subtree, victims)
-            self.at(self.now + profile.detection_s.si, lambda: self._found(outage, subtree, repair_s, over))
-        else:
-            self._kill(outage, subtree)
-            self._repair(outage, profile.detection_s.si + repair_s, over)
-
-    def _standing_on(self, spot: Spot) -> list[str]:
-        """Every tenant in the subtree."""
-        instances = self._tenants[spot.tenants[0]].branch.instances
-        if spot.level == len(instances):
-            return [spot.tenants[0]]
-        root = instances[spot.level]
-        return [name for name, one in self._tenants.items() if spot.level < len(one.branch.instances) and one.branch.instances[spot.level] is root]
-
-    def _found(self, outage: _Outage, subtree: Sequence[Instance], repair_s: float, over: Callable[[], None]) -> None:
-        """A hang has been found out: what hangs is killed, and started again. It may have been ended by a fault below in the meantime."""
-        if self._down.get(outage.spot.instance) is outage:
-            self._kill(outage, subtree)
-            self._repair(outage, repair_s, over)
-        else:
-            over()
-
-    def _kill(self, outage: _Outage, subtree: Sequence[Instance]) -> None:
-        why = outage.fault
-        for name in sorted(outage.waiting):
-            tenant = self._tenants[name]
-            tenant.service.stop(f"in flight at {why}", refused=f"arrived while down by {why}", halt=self._halt(tenant, subtree))
-        for instance in subtree:
-            _die(instance)
-            for one in self._tenants.values():
-                one.forget(instance)
-
-    def _halt(self, tenant: Standing, subtree: Sequence[Instance]) -> Stop:
-        """How a tenant's threads stop: a kernel that goes on lets them leave its critical sections first."""
-        kernel = self._kernel(tenant)
-        return stand_still if kernel.lock is None or kernel in subtree else kernel.lock.freeze
-
-    def _start(self, tenant: Standing, subtree: Sequence[Instance]) -> Stop:
-        kernel = self._kernel(tenant)
-        return go_on if kernel.lock is None or kernel in subtree else kernel.lock.thaw
-
-    def _kernel(self, tenant: Standing) -> Instance:
-        branch = tenant.branch
-        return branch.instances[branch.stack.kernel_level(len(branch.stack.layers) - 1)]
-
-    def _repair(self, outage: _Outage, after_s: float, over: Callable[[], None]) -> None:
-        """Begin to start things when that is possible."""
-        ready_s = self.now + after_s
-        level = outage.spot.level
-        starters = [until for kernel, until in self._starters.items() if self._needs(kernel, outage.spot)]
-        ready_s = max([ready_s, *starters])
-        times = {name: self._restart_s(name, level) for name in outage.waiting}
-        own_s = min((chain.get(level, 0.0) for chain in times.values()), default=0.0)
-        self.at(ready_s + own_s, lambda: self._up(outage, over))
-        for name in sorted(outage.waiting):
-            self._come_back(outage, name, ready_s + sum(times[name].values()))
-
-    def _needs(self, kernel: Instance, spot: Spot) -> bool:
-        """Whether what broke stands on a kernel, and is not that kernel or below it."""
-        instances = self._tenants[spot.tenants[0]].branch.instances
-        return kernel in instances[: spot.level]
-
-    def _up(self, outage: _Outage, over: Callable[[], None]) -> None:
-        """What broke is up again, unless something below it has broken meanwhile."""
-        if self._down.get(outage.spot.instance) is outage:
-            del self._down[outage.spot.instance]
-            outage.repaired_s = self.now
-        over()
-
-    def _come_back(self, outage: _Outage, name: str, time_s: float) -> None:
-        self.at(time_s, lambda: self._release(outage, name, back=True))
-
-    def _release(self, outage: _Outage, name: str, *, back: bool) -> None:
-        """An outage keeps a tenant down no more; it is back if nothing else does. Not back: a fault below has taken over."""
+    def _release(self, outage: _Outage, name: str, *, back: bool = True) -> None:
+        """An outage keeps a tenant down no more; it is back if nothing else does. Not `back`: a fault below has taken over."""
         if name not in outage.waiting:
             return
         outage.waiting.remove(name)
         self._holding[name].discard(outage)
         tenant = self._tenants[name]
         outage.lost[name] = tenant.service.failed - outage.lost_before[name]
-        if not back:
+        if back:
+            outage.back_s[name] = self.now
+            if not self._holding[name]:
+                tenant.service.revive()
+                self._accounts[name].come_up(self.now)
+
+    # --- crashes and hangs
+
+    def _fall(self, profile: FaultProfile, spot: Spot, repair_s: float, over: Over) -> None:
+        subtree, victims = self._subtree(spot), self._standing_on(spot)
+        self._take_over(spot, {instance.name for instance in subtree}, victims)
+        outage = self._begin(profile, spot, len(subtree), victims)
+        if profile.effect is Effect.CRASH:
+            self._kill(outage, subtree)
+            self._repair(outage, profile.detection_s.si + repair_s, over)
             return
-        outage.back_s[name] = self.now
-        if not self._holding[name]:
-            tenant.service.revive()
-            self._accounts[name].come_up(self.now)
+        self._still(subtree, victims)
 
-    # --- what goes on by itself
+        def found_out() -> None:
+            if self._down.get(_key(profile.breaks, spot)) is outage:
+                self._kill(outage, subtree)
+                self._repair(outage, repair_s, over)
+            else:
+                over()
 
-    def _stall(self, fault: str, profile: FaultProfile, spot: Spot, lasts_s: float, over: Callable[[], None]) -> None:
+        self.at(self.now + profile.detection_s.si, found_out)
+
+    def _take_over(self, spot: Spot, fallen: set[str], victims: Sequence[str]) -> None:
+        """End the outages of everything that stands on what falls."""
+        for name in victims:
+            for older in sorted(self._holding[name], key=lambda outage: outage.time_s):
+                if older.spot.level >= spot.level and not older.profile.breaks.is_device:
+                    self._release(older, name, back=False)
+        gone = {*fallen, *victims}
+        for key, older in list(self._down.items()):
+            if older.spot.instance in gone and older.spot.level >= spot.level and not older.profile.breaks.is_device:
+                del self._down[key]
+
+    def _kill(self, outage: _Outage, subtree: Sequence[Instance]) -> None:
+        why = outage.profile.name
+        for name in sorted(outage.waiting):
+            tenant = self._tenants[name]
+            tenant.service.stop(f"in flight at {why}", refused=f"arrived while down by {why}", halt=self._halt(tenant, subtree))
+        for instance in subtree:
+            instance.die()
+            self._forget(instance)
+
+    def _repair(self, outage: _Outage, after_s: float, over: Over) -> None:
+        """Start things, as soon as that is possible."""
+        spot = outage.spot
+        ready_s = max([self.now + after_s, *self._starters(spot)])
+        levels = {name: self._levels(name, spot.level) for name in outage.waiting}
+        own_s = min(chain[spot.level].alone_s for chain in levels.values()) if levels else 0.0
+
+        def up() -> None:
+            self._is_over(outage)
+            over()
+
+        self.at(ready_s + own_s, up)
+        ranks: dict[int, dict[str, int]] = {}
+        for name, chain in sorted(levels.items()):
+            instances = [instance.name for instance in self._tenants[name].branch.instances]
+            waits_s = 0.0
+            for level, start in chain.items():
+                turns = ranks.setdefault(level, {})
+                turn = turns.setdefault([*instances, name][level], len(turns))
+                waits_s = max(waits_s, turn * start.serial_s)
+            self._back_at(outage, name, ready_s + sum(start.alone_s for start in chain.values()) + waits_s)
+
+    def _back_at(self, outage: _Outage, name: str, time_s: float) -> None:
+        self.at(time_s, lambda: self._release(outage, name))
+
+    def _starters(self, spot: Spot) -> Iterator[float]:
+        """When each of the daemons will be back without which nothing starts that stands where something broke."""
+        for outage in self._down.values():
+            here = outage.profile.breaks is Part.DAEMON and spot.level > outage.spot.level
+            if here and self._branch(spot)[outage.spot.level].name == outage.spot.instance and spot.tenants[0] in outage.spot.tenants:
+                yield outage.ends_s
+
+    def _halt(self, tenant: Standing, subtree: Sequence[Instance]) -> Stop:
+        """How a tenant's threads stop: a kernel that goes on lets them leave its critical sections first."""
+        kernel = tenant.branch.kernel
+        return stand_still if kernel.lock is None or kernel in subtree else kernel.lock.freeze
+
+    # --- what stands still
+
+    def _stall(self, profile: FaultProfile, spot: Spot, lasts_s: float, over: Over) -> None:
         serves = profile.breaks is Part.SERVICE_VM
         subtree = [] if serves else self._subtree(spot)
         victims = self._standing_on(spot)
-        pools = list(self._service_pools(spot)) if serves else []
-        up = [name for name in victims if not self._holding[name]]
-        outage = self._begin(fault, profile, spot, 1 if serves else len(subtree), up)
+        pools = _service_pools(self._branch(spot)[spot.level]) if serves else []
+        outage = self._begin(profile, spot, 1 if serves else len(subtree), victims)
         for pool in pools:
             pool.freeze()
         if not serves:
-            self._still(spot, subtree, up)
+            self._still(subtree, victims)
 
         def end() -> None:
-            if self._down.get(spot.instance) is outage:
-                del self._down[spot.instance]
-                outage.repaired_s = self.now
+            if self._is_over(outage):
                 for pool in pools:
                     pool.thaw()
                 if not serves:
-                    self._move(spot, subtree, up)
+                    self._move(subtree, sorted(outage.waiting))
             for name in sorted(outage.waiting):
-                self._release(outage, name, back=True)
+                self._release(outage, name)
             over()
 
         self.at(self.now + lasts_s, end)
 
-    def _service_pools(self, spot: Spot) -> Iterator[ThreadPool]:
-        instance = self._tenants[spot.tenants[0]].branch.instances[spot.level]
-        names = {getattr(instance.layer, field) for field in ("network_thread", "block_thread")}
-        return (pool for name, pool in sorted(instance.pools.items()) if name in names)
-
-    def _still(self, spot: Spot, subtree: Sequence[Instance], victims: Sequence[str]) -> None:
+    def _still(self, subtree: Sequence[Instance], victims: Sequence[str]) -> None:
         for instance in subtree:
-            for _, pool in sorted(instance.pools.items()):
+            for pool in instance.pools.values():
                 pool.freeze()
         for name in victims:
             self._tenants[name].service.freeze(self._halt(self._tenants[name], subtree))
 
-    def _move(self, spot: Spot, subtree: Sequence[Instance], victims: Sequence[str]) -> None:
+    def _move(self, subtree: Sequence[Instance], victims: Sequence[str]) -> None:
         for instance in subtree:
-            for _, pool in sorted(instance.pools.items()):
+            for pool in instance.pools.values():
                 pool.thaw()
         for name in victims:
-            self._tenants[name].service.thaw(self._start(self._tenants[name], subtree))
+            tenant = self._tenants[name]
+            kernel = tenant.branch.kernel
+            tenant.service.thaw(go_on if kernel.lock is None or kernel in subtree else kernel.lock.thaw)
 
-    # --- devices
+    # --- devices and daemons
 
-    def _device(self, fault: str, profile: FaultProfile, spot: Spot, repair_s: float, over: Callable[[], None]) -> None:
+    def _lose_device(self, profile: FaultProfile, spot: Spot, repair_s: float, over: Over) -> None:
         part, fails = profile.breaks, profile.effect is Effect.CRASH
-        users = self._devices.users(part)
-        lasts_s = repair_s + (profile.detection_s.si if fails else 0.0)
-        lost = {name: self._tenants[name].service.failed for name in sorted(users)}
-        outage = _Outage(self.now, fault, profile, spot, 0, sorted(users), lost, waiting=set(users))
-        self._outages.append(outage)
-        key = f"{spot.instance} {part.value}"
-        self._down[key] = outage
-        if fails and part is Part.NETWORK_CARD:
-            for name in sorted(users):
-                self._accounts[name].go_down(self.now)
-                self._holding[name].add(outage)
+        unreachable = fails and part is Part.NETWORK_CARD
+        outage = self._begin(profile, spot, 1, sorted(self._devices.users(part)), down=unreachable)
+        if unreachable:
+            for name in outage.victims:
                 tenant = self._tenants[name]
-                tenant.service.stop(f"in flight at {fault}", refused=f"unreachable by {fault}", halt=self._halt(tenant, ()))
+                tenant.service.stop(f"in flight at {profile.name}", refused=f"unreachable by {profile.name}", halt=self._halt(tenant, ()))
         elif fails:
-            self._devices.fail(part, f"error by {fault}")
+            self._devices.fail(part, f"error by {profile.name}")
         else:
             self._devices.slow_down(part, profile.slow_factor.si)
 
         def end() -> None:
-            self._down.pop(key, None)
-            outage.repaired_s = self.now
+            self._is_over(outage)
             if not fails:
                 self._devices.slow_down(part, 1.0)
-            elif part is not Part.NETWORK_CARD:
+            elif not unreachable:
                 self._devices.mend(part)
             for name in sorted(outage.waiting):
-                self._release(outage, name, back=True)
+                self._release(outage, name)
             over()
 
-        self.at(self.now + lasts_s, end)
+        self.at(self.now + repair_s + (profile.detection_s.si if fails else 0.0), end)
 
-    # --- daemons
-
-    def _daemon(self, fault: str, profile: FaultProfile, spot: Spot, repair_s: float, over: Callable[[], None]) -> None:
+    def _lose_daemon(self, profile: FaultProfile, spot: Spot, repair_s: float, over: Over) -> None:
         """Containers live on; nothing starts meanwhile."""
-        outage = self._begin(fault, profile, replace_name(spot, fault), 1, ())
-        kernel = self._tenants[spot.tenants[0]].branch.instances[spot.level]
-        until = self.now + profile.detection_s.si + repair_s
-        self._starters[kernel] = until
+        outage = self._begin(profile, spot, 1, ())
+        outage.ends_s = self.now + profile.detection_s.si + repair_s
 
         def end() -> None:
-            self._starters.pop(kernel, None)
-            self._up(outage, over)
+            self._is_over(outage)
+            over()
 
-        self.at(until, end)
+        self.at(outage.ends_s, end)
 
     # --- what was found
 
@@ -454,15 +457,43 @@ class Failures:
             account.restart(self.now)
 
     def outcome(self) -> FaultOutcome:
-        events = []
-        for one in self._outages:
-            still = {name: self._tenants[name].service.failed - one.lost_before[name] for name in one.waiting}
-            lost = {**one.lost, **still}
-            victims = tuple(Victim(tenant=name, requests_lost=lost[name], back_s=one.back_s.get(name)) for name in one.victims)
-            events.append(
-                FaultEvent(
-                    time_s=one.time_s, fault=one.fault, instance=one.spot.instance, effect=one.profile.effect,
-                    instances_hit=one.instances_hit, victims=victims, repaired_s=one.repaired_s,
-                )
-            )  # fmt: skip
-        return FaultOutcome(events=tuple(events), tenants=tuple(account.up(name, self.now) for name, account in self._accounts.items()))
+        tenants = tuple(account.up(name, self.now) for name, account in self._accounts.items())
+        return FaultOutcome(events=tuple(map(self._event, self._outages)), tenants=tenants)
+
+    def _event(self, outage: _Outage) -> FaultEvent:
+        still = {name: self._tenants[name].service.failed - outage.lost_before[name] for name in outage.waiting}
+        lost = {**outage.lost, **still}
+        victims = (Victim(tenant=name, requests_lost=lost[name], back_s=outage.back_s.get(name)) for name in outage.victims)
+        return FaultEvent(
+            time_s=outage.time_s, fault=outage.profile.name, instance=outage.spot.instance, effect=outage.profile.effect,
+            instances_hit=outage.instances_hit, victims=tuple(victims), repaired_s=outage.repaired_s,
+        )  # fmt: skip
+
+
+def expect_all(
+    engine: Engine,
+    resolved: Resolved,
+    standing: Sequence[Standing],
+    devices: AbstractDevices,
+    forget: Callable[[Instance], None],
+    streams: Streams,
+) -> Failures:
+    """Let everything happen that a scenario says of faults."""
+    levels = Restarts(resolved.scenario, resolved.catalog, resolved.grounds).levels
+    failures = Failures(engine, standing, levels, devices, forget, streams)
+    for number, fault in enumerate(resolved.scenario.faults):
+        profile = fault.applied(resolved.catalog.fault(fault.fault))
+        failures.expect(number, fault, profile, chosen(fault, spots(profile.breaks, resolved.grounds)))
+    return failures
+
+
+def _key(part: Part, spot: Spot) -> str:
+    """What breaks, by name: a part of an instance that is not the instance itself has one of its own."""
+    apart = part.is_device or part in (Part.SERVICE_VM, Part.DAEMON)
+    return f"{part.value} of {spot.instance}" if apart else spot.instance
+
+
+def _service_pools(instance: Instance) -> list[ThreadPool]:
+    """The threads of a service VM."""
+    names = {getattr(instance.layer, field) for field in ("network_thread", "block_thread")}
+    return [pool for name, pool in sorted(instance.pools.items()) if name in names]

@@ -67,6 +67,14 @@ class Instance:
         if parent is not None:
             parent.children.append(self)
 
+    def die(self) -> None:
+        """Lose all threads, and what a kernel has in its memory; what is started in its place begins without."""
+        for name, pool in self.pools.items():
+            size = pool.size
+            pool.close()
+            self.pools[name] = pool.renewed(size)
+        self.lock = self.connections = None
+
     def subtree(self) -> Iterator[Instance]:
         """It and all that stands on it, lower ones first."""
         yield self
@@ -82,6 +90,11 @@ class Branch:
     instances: tuple[Instance, ...]
     given: bool
     """Whether the tenant's share of the CPU belongs to a machine or control group of its own; else to its processes."""
+
+    @property
+    def kernel(self) -> Instance:
+        """The one that schedules its applications."""
+        return self.instances[self.stack.kernel_level(len(self.stack.layers) - 1)]
 
     def virtual_processors(self, level: int, service_vm: str) -> AbstractGroup:
         """The group of the virtual processors that the layer at `level` makes for this tenant, or for a service VM."""
@@ -136,7 +149,7 @@ class InstanceTree:
         With one receive queue, all interrupts of the machine's card come to one processor. A kernel runs the thread that an interrupt wakes
         there, as that processor is awake and otherwise idle; so the thread stays there, and later interrupts take their time from it.
         """
-        kernel = branch.instances[branch.stack.kernel_level(len(branch.stack.layers) - 1)]
+        kernel = branch.kernel
         if _queues(kernel) > 1 or kernel.group.share.processors <= 1:
             return kernel.group
         kernel.core = kernel.group.group("processor of interrupts", Share(processors=1))

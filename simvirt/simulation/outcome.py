@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import nan
 from typing import ClassVar
 
+from simvirt.faults.record import FaultOutcome
 from simvirt.metrics.histogram import LatencyHistogram
 from simvirt.metrics.tidy import Row
 from simvirt.resources.memory.kill import Kill
@@ -251,6 +252,8 @@ class RunOutcome:
         return self.decisions / completed if self.decisions is not None and completed else nan
     memory: MemoryOutcome | None = None
     """Where memory could run short."""
+    faults: FaultOutcome | None = None
+    """What broke, where a scenario lets anything break."""
 
     def tenant(self, name: str) -> TenantOutcome:
         return next(tenant for tenant in self.tenants if tenant.name == name)
@@ -282,5 +285,9 @@ class RunOutcome:
         yield row("nic/tx", "nic_utilization", self.nic_tx_utilization)
         if self.memory is not None:
             yield from (row(entity, metric, value) for entity, metric, value in self.memory.rows())
+        if self.faults is not None:
+            yield from (row(entity, metric, value) for entity, metric, value in self.faults.rows())
+            for tenant in self.tenants:
+                yield from (row(f"tenant/{tenant.name}/{why}", "requests_failed", float(count)) for why, count in tenant.failed.items())
 
 

@@ -23,7 +23,9 @@ from simvirt.scenario import Resolved, Scenario, Tenants, check_scenario
 from simvirt.simulation.binding import BoundPath, Host, bind
 from simvirt.simulation.contention import share_memory
 from simvirt.simulation.counters import counted, decisions_of
-from simvirt.simulation.instances import InstanceTree, TenantShare
+from simvirt.simulation.devices import Devices
+from simvirt.simulation.failures import Failures, Standing, expect_all
+from simvirt.simulation.instances import Branch, InstanceTree, TenantShare
 from simvirt.simulation.memory import MemorySystem, TenantMemory, can_run_short, limits_of, with_growth
 from simvirt.simulation.outcome import InstanceAccount, RunOutcome
 from simvirt.simulation.storage import DiskOfHost, Kernels, TenantStorage, make_disks, with_page_cache
@@ -57,6 +59,7 @@ class Simulation:
         self._kernels = Kernels(self.engine, self._stack.hardware)
         level = self._resolved.shared_level
         self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, level, places=not self._resolved.is_fluid)
+        self._branches: dict[str, Branch] = {}
         self._processes: dict[AbstractGroup, str] = {}
         """Groups of the tenants' own processes."""
         self._free_cores = free_cores(scenario.tenants, self._stack.hardware.processors)
@@ -65,6 +68,7 @@ class Simulation:
         self.tenants = [tenant for group, workload in self._resolved.groups for tenant in self._tenants(group, workload)]
         if self.memory is not None:
             self.memory.start()
+        self.failures = self._failures() if scenario.faults else None
 
     def run(self) -> RunOutcome:
         """Let the whole duration pass and tell what was found after warm-up."""
@@ -92,7 +96,16 @@ class Simulation:
             events=next(self.engine._eid),
             decisions=decisions_of(host.scheduler),
             memory=None if self.memory is None else self.memory.outcome(),
+            faults=None if self.failures is None else self.failures.outcome(),
         )
+
+    def _failures(self) -> Failures:
+        """What lets things break."""
+        resolved, memory = self._resolved, self.memory
+        services = {tenant.name: tenant if memory is None else memory.service(tenant) for tenant in self.tenants}
+        standing = [Standing(name=name, service=service, branch=self._branches[name]) for name, service in services.items()]
+        devices = Devices(self.host, self.tenants)
+        return expect_all(self.engine, resolved, standing, devices, self._kernels.forget, self._streams)
 
     def _memory(self) -> MemorySystem | None:
         """The memories, if any of them can run short."""
@@ -122,7 +135,7 @@ class Simulation:
     def _tenant(self, group: Tenants, index: int, workload: Workload, stack: Stack) -> Tenant:
         name, vm = group.names(index)
         share = TenantShare(vcpus=group.vcpus, own=replace(group.share(index, self._free_cores), weight=group.weight))
-        branch = self.tree.branch(stack, name, vm, share)
+        branch = self._branches[name] = self.tree.branch(stack, name, vm, share)
         threads = workload.threads if group.threads is None else group.threads or inf
         workers = self.tree.workers(branch, name, threads, share)
         self._processes[workers.group] = f"processes of {name}"
@@ -167,6 +180,8 @@ class Simulation:
             tenant.restart()
         if self.memory is not None:
             self.memory.restart()
+        if self.failures is not None:
+            self.failures.restart()
 
     def _accounts(self) -> list[InstanceAccount]:
         """CPU accounts of every group that stands for an instance or a service VM, in order of name."""

@@ -14,7 +14,7 @@ import numpy as np
 from simvirt.engine import Engine
 from simvirt.metrics.histogram import LatencyHistogram
 from simvirt.randomness import BLOCK, Streams, blocks
-from simvirt.resources.stages import CpuWork, Failed, Request
+from simvirt.resources.stages import AbstractStage, CpuWork, Failed, Request
 from simvirt.resources.threads import Stop, ThreadPool, go_on, stand_still
 from simvirt.scenario import Tenants
 from simvirt.simulation.binding import BoundPath
@@ -43,7 +43,7 @@ class BindClass(Protocol):
 class _ClassRun:
     """One class of requests of one tenant. Each time that the tenant comes back to life it has a new path, and its own account of it."""
 
-    __slots__ = ("_bind", "_past", "_request_class", "_tenant", "enter", "ledger", "path")
+    __slots__ = ("_bind", "_past", "_request_class", "_tenant", "_whole", "enter", "ledger", "path")
 
     def __init__(self, tenant: Tenant, request_class: RequestClass, bind: BindClass, workers: ThreadPool) -> None:
         self._tenant = tenant
@@ -55,6 +55,8 @@ class _ClassRun:
 
     def _begin(self, workers: ThreadPool) -> None:
         tenant = self._tenant
+        self._whole: tuple[tuple[AbstractStage, AbstractStage], ...] = ()
+        """Each stage with the one after it, as it was before the disk failed."""
         finished = self._awaited if tenant.is_closed else self._finished
         self.path = self._bind(self._request_class, workers, finished, tenant.request_failed, awaited=tenant.is_closed)
         self.enter = self.path.first.enter
@@ -64,6 +66,18 @@ class _ClassRun:
         """Begin another life."""
         self._past.append((self.path, self.ledger))
         self._begin(workers)
+
+    def lose_disk(self, engine: Engine, reason: str) -> None:
+        """Let requests meet an error at the disk."""
+        self._whole = self.path.links()
+        self.enter = self.path.err(engine, reason, self._tenant.request_failed)
+
+    def regain_disk(self) -> None:
+        """The disk answers again."""
+        for stage, following in self._whole:
+            stage.next = following
+        self._whole = ()
+        self.enter = self.path.first.enter
 
     def lives(self) -> Iterator[tuple[BoundPath, Ledger]]:
         """Every path that there was, and its account."""
@@ -121,6 +135,8 @@ class Tenant:
         self._arrived = self._completed = 0
         self._failed: Counter[str] = Counter()
         """Requests that ended without an answer, by reason."""
+        self._disk_error: str | None = None
+        """Why requests fail that need the disk, if they do."""
         self._refused = NOBODY
         """Why requests fail that come while it is dead."""
         self._ended_s = self._started_s = 0.0
@@ -178,18 +194,36 @@ class Tenant:
         self._workers = self._workers.renewed(self._threads)
         for one in self._classes:
             one.begin_again(self._workers)
+            if self._disk_error is not None:
+                one.lose_disk(self._engine, self._disk_error)
         if isinstance(self._source, ClosedSource):
             self._source.resume()
         else:
             self._source.redirect(self._start)
 
     def freeze(self, halt: Stop = stand_still) -> None:
-        """Its threads stand still until further notice; requests wait."""
-        self._workers.freeze(halt)
+        """Its threads stand still until further notice; requests wait. The dead stand still for ever."""
+        if self.alive:
+            self._workers.freeze(halt)
 
     def thaw(self, start: Stop = go_on) -> None:
         """Its threads go on."""
-        self._workers.thaw(start)
+        if self.alive:
+            self._workers.thaw(start)
+
+    def lose_disk(self, error: str | None) -> None:
+        """From now on requests that need the disk fail with an error, or no more if there is none."""
+        self._disk_error = error
+        for one in self._classes if self.alive else ():
+            if error is None:
+                one.regain_disk()
+            else:
+                one.lose_disk(self._engine, error)
+
+    @property
+    def paths(self) -> Iterator[BoundPath]:
+        """The ways of its requests."""
+        return (one.path for one in self._classes)
 
     @property
     def failed(self) -> int:
