@@ -27,7 +27,7 @@ def build_fault(name: str, table: Mapping[str, Any], references: Mapping[str, Re
     plain = {key: value for key, value in table.items() if key != "cost"}
     built = build_part(FaultProfile, {"name": name, **plain}, table.get("cost", {}), path, references, problems)
     try:
-        part, effect = Part(plain.get("breaks")), Effect(plain.get("effect"))
+        part, effect = Part(str(plain.get("breaks"))), Effect(str(plain.get("effect")))
     except ValueError:
         pass  # told already
     else:

@@ -8,7 +8,7 @@ from typing import final
 from simvirt.engine import Engine
 from simvirt.resources.stages import AbstractStage, Request
 
-__all__ = ["Errors", "Erring"]
+__all__ = ["Erring", "Errors"]
 
 
 @final

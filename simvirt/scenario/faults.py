@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -56,7 +56,7 @@ class Fault(BaseModel):
     def applied(self, profile: FaultProfile) -> FaultProfile:
         """The profile with what is set by hand."""
         wanted = {"mtbf_s": self.mtbf, "detection_s": self.detection, "repair_s": self.repair}
-        changes = {field: _set(getattr(profile, field), f"{value!r} s") for field, value in wanted.items() if value is not None}
+        changes: dict[str, Any] = {field: _set(getattr(profile, field), f"{value!r} s") for field, value in wanted.items() if value is not None}
         if self.factor is not None:
             changes["slow_factor"] = _set(profile.slow_factor, self.factor)
         if self.repair is not None:
@@ -125,8 +125,8 @@ def fault_misfits(
         yield f"{path}.fault: {fault.fault!r} needs a {profile.breaks.value}, but on {platform!r} {explain_absence(profile.breaks)}"
         return
     if not chosen(fault, places):
-        names = [name for spot in places for name in (spot.instance, *spot.tenants)]
-        yield f"{path}.target: {fault.target!r} has no {profile.breaks.value}; {nearest(str(fault.target), dict.fromkeys(names))}"
+        known = dict.fromkeys(name for spot in places for name in (spot.instance, *spot.tenants))
+        yield f"{path}.target: {fault.target!r} has no {profile.breaks.value}; {nearest(str(fault.target), known)}"
     elif fault.at is not None and fault.target is None and len(places) > 1:
         names = ", ".join(repr(spot.instance) for spot in places[:MOST_NAMES]) + (", ..." if len(places) > MOST_NAMES else "")
         yield f"{path}.target: missing, and there are {len(places)} of the {profile.breaks.value}; name one of {names}, or a tenant"
@@ -136,4 +136,4 @@ def fault_misfits(
     if fault.factor is not None and profile.effect is not Effect.SLOW_DOWN:
         yield f"{path}.factor: {fault.factor:g}, but {fault.fault!r} is a {profile.effect.value}, which slows nothing down; remove it"
     if fault.detection is not None and profile.effect in (Effect.STALL, Effect.SLOW_DOWN):
-        yield f"{path}.detection: {fault.detection:g} s, but a {profile.effect.value} ends by itself; set repair, which is how long it lasts"
+        yield f"{path}.detection: {fault.detection:g} s, but a {profile.effect.value} ends by itself; set repair, how long it lasts"

@@ -55,6 +55,7 @@ class _ClassRun:
 
     def _begin(self, workers: ThreadPool) -> None:
         tenant = self._tenant
+        self.enter: Finished
         self._whole: tuple[tuple[AbstractStage, AbstractStage], ...] = ()
         """Each stage with the one after it, as it was before the disk failed."""
         finished = self._awaited if tenant.is_closed else self._finished

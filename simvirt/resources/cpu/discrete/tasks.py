@@ -25,8 +25,8 @@ class DiscreteThread(Task, AbstractThread):
     """A thread: it makes progress from `since` on while it runs, and its burst is over at `ends`."""
 
     __slots__ = (
-        "argument", "began", "busy_s", "domain", "done", "ends", "frozen", "left_s", "limit", "lock", "overhead_s", "preemptible", "runnable_s",
-        "running", "seat", "since", "speed", "spun_s", "stalled_s", "stalls", "woke",
+        "argument", "began", "busy_s", "domain", "done", "ends", "frozen", "left_s", "limit", "lock", "overhead_s", "preemptible",
+        "runnable_s", "running", "seat", "since", "speed", "spun_s", "stalled_s", "stalls", "woke",
     )  # fmt: skip
 
     def __init__(
