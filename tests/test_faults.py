@@ -267,7 +267,7 @@ def test_the_restart_is_the_chain_of_the_platform(platform: str) -> None:
         # Poisson arrivals at 5 /s while it was down, and perhaps one in flight
         lost, expected = event.requests_lost, 5.0 * (5.0 + alone_s)
         assert abs(lost - expected) <= 5 * expected**0.5 + 1
-        assert outcome.tenants[0].failed == pytest.approx({key: value for key, value in outcome.tenants[0].failed.items() if name in key})
+        assert all(name in reason for reason in outcome.tenants[0].failed)
         assert outcome.tenants[0].completed > 0
 
 
@@ -278,7 +278,9 @@ def test_who_starts_at_the_same_time_waits_for_locks() -> None:
     back = [victim.back_s for victim in event.victims]
     resolved = Resolved(scene("kvm"), CATALOG)
     starts = CATALOG.starts(resolved.stack, "web-service")
-    [hold_s] = [s.alone_s(instances=2.0) for s in chain_of(resolved.stack, starts, 2).steps if s.stage.kind == "lock"]
+    locked = [step for step in chain_of(resolved.stack, starts, 2).steps if step.stage.kind == "lock"]
+    hold_s = max(math.fsum(step.alone_s(instances=2.0) for step in locked if step.level == level) for level in (2, 3))
+    assert hold_s > 0.0
     assert [time - back[0] for time in back if time is not None and back[0] is not None] == pytest.approx([0.0, hold_s, 2 * hold_s])
 
 
@@ -333,8 +335,8 @@ def test_a_stall_of_the_service_vm_delays_and_loses_nothing(scheduler: str) -> N
     for tenant, before in zip(outcome.tenants, calm.tenants, strict=True):
         assert tenant.failed == {}
         assert tenant.arrived == before.arrived
-        assert 1.5 < tenant.histogram.quantile(0.995) < 2.5
-        assert before.histogram.quantile(0.995) < 0.1
+        assert 1.8 < tenant.histogram.max_s < 2.2
+        assert before.histogram.max_s < 0.1
     with pytest.raises(ScenarioError, match="no service VM has the drivers"):
         check_scenario(scene("kvm", stall), CATALOG)
 
@@ -348,15 +350,9 @@ def test_a_slow_disk_takes_so_many_times_as_long() -> None:
     slow = Fault(fault="disk-slow", at=(0.0,), repair=100.0, factor=7.0)
     calm, late = (simulate(scene("bare-metal", *faults, tenants=reads, duration_s=5.0), CATALOG).tenants[0] for faults in ((), (slow,)))
 
-    def disk_s(parts: Any) -> float:
-        return math.fsum(part.seconds for part in parts if "disk" in part.cause or "transfer" in part.cause or "read" in part.cause)
-
-    machine = CATALOG.hardware("small-server")
-    added_s = late.histogram.mean_s - calm.histogram.mean_s
-    own_s = [part.seconds for part in calm.time_parts if part.layer == machine.name and not part.is_wait]
-    device_s = [s for s in own_s if s > 1e-5]
-    assert added_s == pytest.approx(6.0 * math.fsum(device_s), rel=0.05)
-    assert disk_s(late.time_parts) >= disk_s(calm.time_parts)
+    own_s = {part.cause: part.seconds for part in calm.time_parts if not part.is_wait}
+    device_s = own_s["disk_read"] + own_s["disk_transfer"]
+    assert late.histogram.mean_s - calm.histogram.mean_s == pytest.approx(6.0 * device_s, rel=1e-6)
 
 
 def test_a_failed_disk_fails_what_needs_it_and_nothing_else() -> None:
