@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from simvirt.errors import CatalogError, nearest
 from simvirt.evidence import Cost, Reference
-from simvirt.fault_reader import PARTS_TABLE, build_fault, build_layer_parts
+from simvirt.fault_reader import FAULT_TABLES, build_attacker, build_exposure, build_fault, build_layer_parts
+from simvirt.faults.escape import Attacker, Exposure
 from simvirt.faults.part import LayerParts
 from simvirt.faults.profile import FaultProfile
 from simvirt.footprint_reader import LAYER_TABLES, WORKLOAD_TABLE, LayerMemory, build_layer_memory, build_workload_footprint, is_memory_path
@@ -90,7 +91,7 @@ class Catalog:
         """A layer; built once, as it is frozen and many runs ask for it."""
         key = (folder, name)
         if key not in self._built:
-            apart = (*LAYER_TABLES, START_TABLE, PARTS_TABLE)
+            apart = (*LAYER_TABLES, START_TABLE, *FAULT_TABLES)
             table = {entry: value for entry, value in self._inherited(folder, name).items() if entry not in apart}
             self._built[key] = build_layer(name, table, f"{folder}/{name}", self.references)
         return self._built[key]
@@ -140,6 +141,18 @@ class Catalog:
     def fault(self, name: str) -> FaultProfile:
         """A fault by name."""
         return build_fault(name, self._inherited("faults", name), self.references)
+
+    def attacker(self, name: str) -> Attacker:
+        """An attacker by name."""
+        return build_attacker(name, self._inherited("attackers", name), self.references)
+
+    def exposure(self, layer: str) -> Exposure | None:
+        """How the boundary of a layer is attacked, by the layer's name; None if its profile says nothing of that."""
+        return build_exposure(layer, self._inherited("layers", layer), self.references) if layer in self._files("layers") else None
+
+    def exposures(self, stack: Stack) -> tuple[Exposure | None, ...]:
+        """The same for each layer of a stack, the machine first."""
+        return tuple(self.exposure(layer.name) for layer in stack.layers)
 
     def parts(self, stack: Stack) -> tuple[LayerParts, ...]:
         """The programs of each layer of a stack that can break, the machine's first; none for a layer unknown here."""
@@ -236,7 +249,7 @@ class Catalog:
 
 _WORDS: Final = {
     "hardware": "machine", "layers": "layer", "platforms": "platform", "schedulers": "scheduler", "workloads": "workload",
-    "faults": "fault", "images": "image", "registries": "registry", "container-engines": "container engine", "lazy-formats": "lazy format",
+    "attackers": "attacker", "faults": "fault", "images": "image", "registries": "registry", "container-engines": "container engine", "lazy-formats": "lazy format",
     "machine-images": "machine image",
 }  # fmt: skip
 """What one profile of a folder is called."""

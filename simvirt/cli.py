@@ -31,6 +31,7 @@ _KINDS: Final = {
     "machines": "machine",
     "workloads": "workload",
     "schedulers": "scheduler",
+    "faults": "fault",
     "references": "reference",
 }
 
@@ -111,6 +112,18 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--json", metavar="FILE", type=Path, help="also write everything that was found to this file")
     run.set_defaults(command=_run)
 
+    endurance = commands.add_parser("availability", parents=[runs, profiles], help="years of faults and repairs: who is up how often")
+    endurance.add_argument("--years", metavar="Y", type=_positive, default=100.0, help="simulated time of each run (default: %(default)g)")
+    endurance.set_defaults(command=_availability)
+
+    escape = commands.add_parser("escape", parents=[profiles], help="an attacker in one tenant: what it must cross, whom it reaches")
+    escape.add_argument("platform", metavar="PLATFORM")
+    escape.add_argument("--attacker", metavar="NAME", default="opportunist", help="profile of the attacker (default: %(default)s)")
+    escape.add_argument("--tenants", metavar="N", type=_at_least(1), default=10, help="on the host (default: %(default)s)")
+    escape.add_argument("--per-vm", metavar="M", type=_at_least(1), default=1, help="tenants in each virtual machine (default: %(default)s)")
+    escape.add_argument("--years", metavar="Y", type=_positive, default=1.0, help="time that it has (default: %(default)g)")
+    escape.set_defaults(command=_escape)
+
     compare = commands.add_parser("compare", parents=[runs, profiles], help="run a scenario on several platforms and compare them")
     compare.add_argument("--platforms", metavar="A,B,...", type=_names, default=(), help="default: all that can run the scenario")
     compare.add_argument("--baseline", metavar="A", help="what the others are measured against (default: a native platform)")
@@ -187,6 +200,16 @@ def _at_least(bound: int) -> Callable[[str], int]:
     return read
 
 
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0.0 < number < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r}; a number above 0 and below a million")
+    return number
+
+
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
@@ -235,6 +258,20 @@ def _run(arguments: argparse.Namespace) -> list[str]:
         json=arguments.json,
         profiles=arguments.profiles,
     )
+
+
+def _availability(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.availability import availability
+
+    counts = {"replications": arguments.replications, "seed": arguments.seed}
+    return availability(_catalog(arguments), arguments.scenario, years=arguments.years, **counts)
+
+
+def _escape(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.escape import escape
+
+    counts = {"tenants": arguments.tenants, "per_vm": arguments.per_vm}
+    return escape(_catalog(arguments), arguments.platform, attacker=arguments.attacker, years=arguments.years, **counts)
 
 
 def _compare(arguments: argparse.Namespace) -> list[str]:
