@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simvirt.catalog import Catalog
+from simvirt.cli import main
 from simvirt.errors import ScenarioError
 from simvirt.faults.part import Effect, Part, fits
 from simvirt.faults.record import FaultEvent
+from simvirt.metrics.catalog import metrics
 from simvirt.scenario import Fault, Resolved, Run, Scenario, Tenants, check_scenario, load_scenario
 from simvirt.scenario.faults import spots
 from simvirt.simulation import RunOutcome, Simulation, simulate
@@ -447,3 +449,59 @@ def test_every_fault_has_evidence_and_somewhere_to_happen(name: str) -> None:
     assert profile.mtbf_s.si > 0.0
     for cost in (profile.mtbf_s, profile.detection_s, profile.repair_s, profile.repair_cv, profile.slow_factor):
         assert cost.source in CATALOG.references
+
+
+# --- the command line
+
+TOLD = """
+platform = "docker"
+machine = "small-server"
+
+[[tenants]]
+name = "web"
+workload = "web-service"
+count = 2
+load = { kind = "poisson", rate_per_s = "50 /s" }
+
+[[faults]]
+fault = "application-crash"
+target = "web 1"
+at = ["1 s", "6 s"]
+detection = "0.5 s"
+
+[run]
+duration_s = "10 s"
+replications = 2
+warm_up_fraction = 0.0
+"""
+
+
+def test_the_command_line_tells_who_fell_when_why_and_when_it_was_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "told.toml"
+    path.write_text(TOLD, encoding="utf-8")
+    assert main(["check", str(path)]) == 0
+    assert main(["run", str(path)]) == 0
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines() if "application-crash" in line and "web 1" in line and not line.startswith("web")]
+    assert [row[:2] for row in rows] == [["0", "1.000"], ["0", "6.000"], ["1", "1.000"], ["1", "6.000"]]
+    outcome = simulate(load_scenario(path, CATALOG), CATALOG)
+    assert [row[-3] for row in rows[:2]] == [str(event.requests_lost) for event in events(outcome)]
+    assert "web 1 failed" in out
+    assert "web 2 failed" not in out
+    assert main(["availability", str(path), "--years", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "all faults that take tenants down here" in out
+    assert "host-kernel-panic" in out
+    assert "guest-kernel-panic" not in out
+
+
+def test_the_rows_of_a_run_are_metrics_of_the_catalog() -> None:
+    fault = Fault(fault="application-crash", at=(1.0,), target="web 1", detection=0.0, repair=0.0)
+    rows = [(row.entity, row.metric, row.value) for row in simulate(scene("docker", fault, duration_s=5.0), CATALOG).rows({})]
+    assert all(name in metrics() for _, name, _ in rows)
+    found = {(entity, name): value for entity, name, value in rows}
+    entity = "fault/1 application-crash/web 1"
+    assert found[entity, "tenants_hit"] == 1.0
+    assert found[entity, "time_to_recover_s"] == pytest.approx((1.0 - found["tenant/web 1", "availability"]) * 5.0)
+    reasons = [value for (who, name), value in found.items() if name == "requests_failed" and who.startswith("tenant/web 1/")]
+    assert sum(reasons) == found["tenant/web 1", "requests_failed"] == found[entity, "requests_lost"]
