@@ -249,7 +249,8 @@ class Catalog:
 
 _WORDS: Final = {
     "hardware": "machine", "layers": "layer", "platforms": "platform", "schedulers": "scheduler", "workloads": "workload",
-    "attackers": "attacker", "faults": "fault", "images": "image", "registries": "registry", "container-engines": "container engine", "lazy-formats": "lazy format",
+    "attackers": "attacker", "faults": "fault",
+    "images": "image", "registries": "registry", "container-engines": "container engine", "lazy-formats": "lazy format",
     "machine-images": "machine image",
 }  # fmt: skip
 """What one profile of a folder is called."""

@@ -112,23 +112,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--json", metavar="FILE", type=Path, help="also write everything that was found to this file")
     run.set_defaults(command=_run)
 
-    endurance = commands.add_parser("availability", parents=[runs, profiles], help="years of faults and repairs: who is up how often")
-    endurance.add_argument("--years", metavar="Y", type=_positive, default=100.0, help="simulated time of each run (default: %(default)g)")
-    endurance.set_defaults(command=_availability)
-
-    escape = commands.add_parser("escape", parents=[profiles], help="an attacker in one tenant: what it must cross, whom it reaches")
-    escape.add_argument("platform", metavar="PLATFORM")
-    escape.add_argument("--attacker", metavar="NAME", default="opportunist", help="profile of the attacker (default: %(default)s)")
-    escape.add_argument("--tenants", metavar="N", type=_at_least(1), default=10, help="on the host (default: %(default)s)")
-    escape.add_argument("--per-vm", metavar="M", type=_at_least(1), default=1, help="tenants in each virtual machine (default: %(default)s)")
-    escape.add_argument("--years", metavar="Y", type=_positive, default=1.0, help="time that it has (default: %(default)g)")
-    escape.set_defaults(command=_escape)
-
     compare = commands.add_parser("compare", parents=[runs, profiles], help="run a scenario on several platforms and compare them")
     compare.add_argument("--platforms", metavar="A,B,...", type=_names, default=(), help="default: all that can run the scenario")
     compare.add_argument("--baseline", metavar="A", help="what the others are measured against (default: a native platform)")
     compare.set_defaults(command=_compare)
     _add_image(commands, profiles)
+    _add_failures(commands, runs, profiles)
 
     validate = commands.add_parser("validate", help="measured tables predicted beside measured: errors, order, what is missing")
     cases = "folder of cases, each <name>.toml and <name>.csv (default: the project's)"
@@ -141,6 +130,20 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("--workers", metavar="N", type=_at_least(1), help="processes (default: one per core)")
     validate.set_defaults(command=_validate)
     return parser
+
+
+def _add_failures(commands: argparse._SubParsersAction[_Parser], runs: _Parser, profiles: _Parser) -> None:
+    endurance = commands.add_parser("availability", parents=[runs, profiles], help="years of faults and repairs: who is up how often")
+    endurance.add_argument("--years", metavar="Y", type=_positive, default=100.0, help="simulated time of each run (default: %(default)g)")
+    endurance.set_defaults(command=_availability)
+
+    escape = commands.add_parser("escape", parents=[profiles], help="an attacker in one tenant: what it must cross, whom it reaches")
+    escape.add_argument("platform", metavar="PLATFORM")
+    escape.add_argument("--attacker", metavar="NAME", default="opportunist", help="profile of the attacker (default: %(default)s)")
+    escape.add_argument("--tenants", metavar="N", type=_at_least(1), default=10, help="on the host (default: %(default)s)")
+    escape.add_argument("--per-vm", metavar="M", type=_at_least(1), default=1, help="tenants in each machine (default: %(default)s)")
+    escape.add_argument("--years", metavar="Y", type=_positive, default=1.0, help="time that it has (default: %(default)g)")
+    escape.set_defaults(command=_escape)
 
 
 def _add_image(commands: argparse._SubParsersAction[_Parser], profiles: _Parser) -> None:

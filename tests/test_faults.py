@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ def troubles(draw: st.DrawFn) -> Scenario:
         profile = CATALOG.fault(name)
         found = draw(st.none() | st.floats(0.0, 2.0)) if profile.effect in (Effect.CRASH, Effect.HANG) else None
         times = tuple(draw(st.lists(st.floats(0.0, 14.0), min_size=1, max_size=3)))
-        faults.append(Fault(fault=name, target=draw(st.sampled_from(["a 1", "a 2", "b"])), at=times, detection=found, repair=draw(st.floats(0, 3))))
+        target, repair = draw(st.sampled_from(["a 1", "a 2", "b"])), draw(st.floats(0, 3))
+        faults.append(Fault(fault=name, target=target, at=times, detection=found, repair=repair))
     choice = draw(st.sampled_from(["fluid", "platform", "cfs", "credit2"]))
     if choice == "credit2" and platform != "xen-hvm":
         choice = "eevdf"
@@ -128,7 +130,7 @@ def test_a_tenant_may_be_stopped_and_revived_at_any_time(
     simulation = Simulation(scene(platform, tenants=(Tenants(workload="database", load=load, count=3),), scheduler=scheduler), CATALOG)
     for time_s, act, which in acts:
         tenant = simulation.tenants[which]
-        simulation.engine.wakeup((lambda t: lambda: t.stop("killed"))(tenant) if act == "stop" else getattr(tenant, act)).at(time_s)
+        simulation.engine.wakeup(partial(tenant.stop, "killed") if act == "stop" else getattr(tenant, act)).at(time_s)
     simulation.engine.run(until=3.5)
     for tenant in simulation.tenants:
         tenant.revive()
@@ -330,7 +332,7 @@ def test_a_hang_is_found_out_and_loses_what_waited() -> None:
 
 @pytest.mark.parametrize("scheduler", ["fluid", "platform"])
 def test_a_stall_of_the_service_vm_delays_and_loses_nothing(scheduler: str) -> None:
-    """2 s without domain 0: what arrives waits for it, at most 2 s and what the queue then takes; a platform without one has no such fault."""
+    """2 s without domain 0: what arrives waits for it, at most 2 s and what the queue then takes; elsewhere there is no such fault."""
     stall = Fault(fault="service-vm-stall", at=(3.0,), repair=2.0)
     outcome = simulate(scene("xen-hvm", stall, duration_s=10.0, scheduler=scheduler), CATALOG)
     calm = simulate(scene("xen-hvm", duration_s=10.0, scheduler=scheduler), CATALOG)
@@ -421,7 +423,7 @@ def test_a_scenario_without_faults_keeps_its_fingerprint() -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"fault": "guest-kernel-panic", "at": 1.0}, "faults.0.fault: 'guest-kernel-panic' needs a guest-kernel, but on 'docker' tenants share"),
+        ({"fault": "guest-kernel-panic", "at": 1.0}, "0.fault: 'guest-kernel-panic' needs a guest-kernel, but on 'docker' tenants share"),
         ({"fault": "guest-panic"}, "faults.0.fault: 'guest-panic' is unknown"),
         ({"fault": "application-crash", "at": 1.0}, "faults.0.target: missing, and there are 3 of the application; name one of 'web 1'"),
         ({"fault": "application-crash", "target": "web 7"}, "faults.0.target: 'web 7' has no application; did you mean"),

@@ -1,4 +1,4 @@
-"""`simvirt availability`: for which share of years each tenant is served, simulated and by the closed form, and which faults it owes that to."""
+"""`simvirt availability`: for which share of years each tenant is served, simulated and by the closed form, and what it owes that to."""
 
 from __future__ import annotations
 

@@ -79,7 +79,8 @@ def escape(catalog: Catalog, platform: str, *, attacker: str, tenants: int, per_
     host = Host(stack=stack, shared_level=1 + described.layers.index(described.shared), tenants=tenants, per_vm=per_vm)
     reference = catalog.exposure(chosen.reference)
     if reference is None:
-        raise CatalogError([f"attackers/{attacker}.toml, reference: {chosen.reference!r} says nothing of an exposure; name a layer that does"])
+        path = f"attackers/{attacker}.toml, reference"
+        raise CatalogError([f"{path}: {chosen.reference!r} says nothing of an exposure; name a layer that does"])
     steps = list(reaches(host, catalog.exposures(stack), reference, chosen, years))
     shared = f", {per_vm} in each virtual machine" if per_vm > 1 else ""
     where = f"an attacker in one of {count_text(tenants, 'tenant')}{shared}, with {years:g} year{'' if years == 1 else 's'} of time"
@@ -88,7 +89,9 @@ def escape(catalog: Catalog, platform: str, *, attacker: str, tenants: int, per_
         return [*head, "Nothing is known of its boundaries: no layer's profile has a table [exposure]."]
     columns = ("crosses", "then has", "other tenants there", "index", "index, range", "probability", "probability, range")
     numbers: list[tuple[str, Cost]] = [
-        (f"{step.crossing.layer}.{field}", getattr(step.crossing.exposure, field)) for step in steps for field in ("holes_per_year", "usable")
+        (f"{step.crossing.layer}.{field}", getattr(step.crossing.exposure, field))
+        for step in steps
+        for field in ("holes_per_year", "usable")
     ]
     numbers.append((f"{chosen.name}.unpatched_s", chosen.unpatched_s))
     return [

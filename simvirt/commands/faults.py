@@ -45,7 +45,8 @@ def fault_report(found: Sequence[FaultOutcome | None], confidence: float) -> Ite
         share = mean_interval([run.tenants[i].availability for run in runs], confidence)
         lost = sum(victim.requests_lost for _, event in events for victim in event.victims if victim.tenant == up.tenant) / len(runs)
         rows.append((up.tenant, f"{100 * share.mean:.3f} %", f"{lost:.4g}"))
-    yield from table(("tenant", "served for", "requests lost, mean of a replication"), rows, right=("served for", "requests lost, mean of a replication"))
+    header = ("tenant", "served for", "requests lost, mean of a replication")
+    yield from table(header, rows, right=header[1:])
     if len(runs[0].tenants) > MOST_ROWS:
         yield f"and {len(runs[0].tenants) - MOST_ROWS} more"
 

@@ -82,7 +82,7 @@ def fits(part: Part) -> tuple[Effect, ...]:
 
 
 def level_of(part: Part, stack: Stack, parts: Sequence[LayerParts]) -> int | None:
-    """The level of a stack whose instance a fault of the part hits; the number of layers for the application, None if there is no such part.
+    """The level of a stack whose instance a fault hits; the number of layers for the application, None if there is no such part.
 
     `parts` has one entry for each layer. A daemon is found at the kernel on which its containers stand.
     """

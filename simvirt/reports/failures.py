@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan, log10
-from typing import TYPE_CHECKING, Final
+from math import log10
+from typing import TYPE_CHECKING, Any, Final
 
 from simvirt.reports.style import SIZE_IN, add_caption
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
 __all__ = ["Cell", "availability_bars", "heat_map"]
 
@@ -40,28 +41,26 @@ def heat_map(
     caption: str,
     label: str,
     most: float | None = None,
-    log: bool = False,
 ) -> Figure:
-    """Faults downwards, platforms across; grey where there is no such part, white where there is nothing to tell."""
-    import numpy as np  # noqa: PLC0415
+    """Faults downwards, platforms across; grey where there is no such part, white where there is nothing to tell.
+
+    Colours go up to `most`, or by logarithms where none is given.
+    """
     from matplotlib import colormaps  # noqa: PLC0415 - slow to import
+    from matplotlib.cm import ScalarMappable  # noqa: PLC0415
     from matplotlib.colors import LogNorm, Normalize  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=SIZE_IN)
     figure.text(0.012, 0.98, title, ha="left", va="top", weight="bold", fontsize=18)
     axes = figure.add_axes((0.19, 0.27, 0.72, 0.63))
-    values = np.full((len(rows), len(columns)), np.nan)
-    for (row, column), cell in cells.items():
-        values[rows.index(row), columns.index(column)] = cell.value
-    known = [value for value in values.ravel().tolist() if not isnan(value) and (value > 0 or not log)]
-    top = most if most is not None else max(known, default=1.0)
-    norm = LogNorm(min(known, default=0.1), max(top, 1e-9)) if log else Normalize(0.0, top)
+    known = [cell.value for cell in cells.values() if cell.value > 0]
+    norm = Normalize(0.0, most) if most is not None else LogNorm(min(known, default=0.1), max(known, default=1.0))
     palette = colormaps[PALETTE]
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
             found = cells.get((row, column))
-            blank = found is None or isnan(found.value) or (log and found.value <= 0)
+            blank = found is None or not found.value > 0
             colour = MISSING if found is None else "white" if blank else palette(norm(found.value))
             axes.add_patch(_box(j, i, colour))
             if found is not None and found.text:
@@ -75,15 +74,13 @@ def heat_map(
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    from matplotlib.cm import ScalarMappable  # noqa: PLC0415
-
     bar = figure.colorbar(ScalarMappable(norm=norm, cmap=palette), cax=figure.add_axes((0.925, 0.27, 0.012, 0.63)))
     bar.set_label(label)
     add_caption(figure, caption)
     return figure
 
 
-def _box(x: float, y: float, colour: object):  # type: ignore[no-untyped-def]
+def _box(x: float, y: float, colour: Any) -> Rectangle:
     from matplotlib.patches import Rectangle  # noqa: PLC0415
 
     return Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, facecolor=colour, edgecolor="#BBBBBB", linewidth=0.6)

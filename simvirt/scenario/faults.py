@@ -56,7 +56,8 @@ class Fault(BaseModel):
     def applied(self, profile: FaultProfile) -> FaultProfile:
         """The profile with what is set by hand."""
         wanted = {"mtbf_s": self.mtbf, "detection_s": self.detection, "repair_s": self.repair}
-        changes: dict[str, Any] = {field: _set(getattr(profile, field), f"{value!r} s") for field, value in wanted.items() if value is not None}
+        given = {field: f"{value!r} s" for field, value in wanted.items() if value is not None}
+        changes: dict[str, Any] = {field: _set(getattr(profile, field), text) for field, text in given.items()}
         if self.factor is not None:
             changes["slow_factor"] = _set(profile.slow_factor, self.factor)
         if self.repair is not None:
