@@ -18,6 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from simvirt.errors import CatalogError, nearest
 from simvirt.evidence import Cost, Reference
+from simvirt.fault_reader import FAULT_TABLES, build_attacker, build_exposure, build_fault, build_layer_parts
+from simvirt.faults.escape import Attacker, Exposure
+from simvirt.faults.part import LayerParts
+from simvirt.faults.profile import FaultProfile
 from simvirt.footprint_reader import LAYER_TABLES, WORKLOAD_TABLE, LayerMemory, build_layer_memory, build_workload_footprint, is_memory_path
 from simvirt.layers.contract import AbstractLayer, costs_of, map_costs
 from simvirt.layers.hardware import Hardware
@@ -88,7 +92,8 @@ class Catalog:
         """A layer; built once, as it is frozen and many runs ask for it."""
         key = (folder, name)
         if key not in self._built:
-            table = {entry: value for entry, value in self._inherited(folder, name).items() if entry not in (*LAYER_TABLES, START_TABLE)}
+            apart = (*LAYER_TABLES, START_TABLE, *FAULT_TABLES)
+            table = {entry: value for entry, value in self._inherited(folder, name).items() if entry not in apart}
             self._built[key] = build_layer(name, table, f"{folder}/{name}", self.references)
         return self._built[key]
 
@@ -133,6 +138,30 @@ class Catalog:
         if not mine:
             self._memories[name] = built
         return built
+
+    def fault(self, name: str) -> FaultProfile:
+        """A fault by name."""
+        return build_fault(name, self._inherited("faults", name), self.references)
+
+    def attacker(self, name: str) -> Attacker:
+        """An attacker by name."""
+        return build_attacker(name, self._inherited("attackers", name), self.references)
+
+    def exposure(self, layer: str) -> Exposure | None:
+        """How the boundary of a layer is attacked, by the layer's name; None if its profile says nothing of that."""
+        return build_exposure(layer, self._inherited("layers", layer), self.references) if layer in self._files("layers") else None
+
+    def exposures(self, stack: Stack) -> tuple[Exposure | None, ...]:
+        """The same for each layer of a stack, the machine first."""
+        return tuple(self.exposure(layer.name) for layer in stack.layers)
+
+    def parts(self, stack: Stack) -> tuple[LayerParts, ...]:
+        """The programs of each layer of a stack that can break, the machine's first; none for a layer unknown here."""
+        files = self._files("layers")
+        names = [layer.name for layer in stack.layers]
+        return tuple(
+            build_layer_parts(name, self._inherited("layers", name), self.references) if name in files else LayerParts() for name in names
+        )
 
     def start(self, kind: str, name: str, overrides: Overrides | None = None) -> LayerStart:
         """How a layer, a machine or a workload starts, by its folder and its name; nothing for one unknown here.
@@ -227,6 +256,7 @@ class Catalog:
 
 _WORDS: Final = {
     "hardware": "machine", "layers": "layer", "platforms": "platform", "schedulers": "scheduler", "workloads": "workload",
+    "attackers": "attacker", "faults": "fault",
     "images": "image", "registries": "registry", "container-engines": "container engine", "lazy-formats": "lazy format",
     "machine-images": "machine image", "orchestrators": "orchestrator",
 }  # fmt: skip

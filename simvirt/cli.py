@@ -34,6 +34,7 @@ _KINDS: Final = {
     "machines": "machine",
     "workloads": "workload",
     "schedulers": "scheduler",
+    "faults": "fault",
     "references": "reference",
 }
 
@@ -125,7 +126,13 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--baseline", metavar="A", help="what the others are measured against (default: a native platform)")
     compare.set_defaults(command=_compare)
     _add_image(commands, profiles)
+    _add_failures(commands, runs, profiles)
+    _add_validate(commands)
+    _add_studies(commands, runs, profiles)
+    return parser
 
+
+def _add_validate(commands: argparse._SubParsersAction[_Parser]) -> None:
     validate = commands.add_parser("validate", help="measured tables predicted beside measured: errors, order, what is missing")
     cases = "folder of cases, each <name>.toml and <name>.csv (default: the project's)"
     validate.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, help=cases)
@@ -136,8 +143,6 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("--charts", metavar="DIR", type=Path, help="draw predicted over measured into this folder")
     validate.add_argument("--workers", metavar="N", type=_at_least(1), help="processes (default: one per core)")
     validate.set_defaults(command=_validate)
-    _add_studies(commands, runs, profiles)
-    return parser
 
 
 def _add_sweep(commands: argparse._SubParsersAction[_Parser], profiles: _Parser) -> None:
@@ -171,6 +176,18 @@ def _add_studies(commands: argparse._SubParsersAction[_Parser], runs: _Parser, p
     sensitivity.add_argument("--csv", metavar="FILE", type=Path, help="write the table; a report shows results/NAME/sensitivity.csv")
     sensitivity.add_argument("--chart", metavar="FILE", type=Path, help="draw the tornado, as .svg or .png")
     sensitivity.set_defaults(command=_sensitivity)
+def _add_failures(commands: argparse._SubParsersAction[_Parser], runs: _Parser, profiles: _Parser) -> None:
+    endurance = commands.add_parser("availability", parents=[runs, profiles], help="years of faults and repairs: who is up how often")
+    endurance.add_argument("--years", metavar="Y", type=_positive, default=100.0, help="simulated time of each run (default: %(default)g)")
+    endurance.set_defaults(command=_availability)
+
+    escape = commands.add_parser("escape", parents=[profiles], help="an attacker in one tenant: what it must cross, whom it reaches")
+    escape.add_argument("platform", metavar="PLATFORM")
+    escape.add_argument("--attacker", metavar="NAME", default="opportunist", help="profile of the attacker (default: %(default)s)")
+    escape.add_argument("--tenants", metavar="N", type=_at_least(1), default=10, help="on the host (default: %(default)s)")
+    escape.add_argument("--per-vm", metavar="M", type=_at_least(1), default=1, help="tenants in each machine (default: %(default)s)")
+    escape.add_argument("--years", metavar="Y", type=_positive, default=1.0, help="time that it has (default: %(default)g)")
+    escape.set_defaults(command=_escape)
 
 
 def _add_image(commands: argparse._SubParsersAction[_Parser], profiles: _Parser) -> None:
@@ -228,6 +245,16 @@ def _at_least(bound: int) -> Callable[[str], int]:
         return number
 
     return read
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0.0 < number < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r}; a number above 0 and below a million")
+    return number
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -293,6 +320,18 @@ def _window(arguments: argparse.Namespace) -> str | None:
         raise UsageError("--trace-window: of what? give --trace FILE.json.gz too")
     window: str | None = arguments.trace_window
     return window
+def _availability(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.availability import availability
+
+    counts = {"replications": arguments.replications, "seed": arguments.seed}
+    return availability(_catalog(arguments), arguments.scenario, years=arguments.years, **counts)
+
+
+def _escape(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.escape import escape
+
+    counts = {"tenants": arguments.tenants, "per_vm": arguments.per_vm}
+    return escape(_catalog(arguments), arguments.platform, attacker=arguments.attacker, years=arguments.years, **counts)
 
 
 def _compare(arguments: argparse.Namespace) -> list[str]:

@@ -29,6 +29,7 @@ __all__ = [
     "REFERENCE_CLOCK_HZ",
     "Platform",
     "bad_overrides",
+    "build_choice",
     "build_cost",
     "build_layer",
     "build_part",
@@ -115,7 +116,7 @@ def build_part(cls: type[T], plain: Table, costs: Table, path: str, references: 
             if cost is not None:
                 values[field] = cost
         elif hint is Choice:
-            values[field] = _build_choice(plain.get(field), f"{path}.{field}", references, problems)
+            values[field] = build_choice(plain.get(field), f"{path}.{field}", references, problems)
         elif isinstance(hint, type) and is_dataclass(hint) and hint is not Interface:
             values[field] = build_part(hint, {}, costs.get(field, {}), f"{path}.{field}", references, problems)
         elif field in plain:
@@ -130,7 +131,7 @@ def build_part(cls: type[T], plain: Table, costs: Table, path: str, references: 
 _CHOICE_KEYS: Final = tuple(f.name for f in fields(Choice))
 
 
-def _build_choice(entry: Any, path: str, references: Mapping[str, Reference], problems: Problems) -> Choice | None:
+def build_choice(entry: Any, path: str, references: Mapping[str, Reference], problems: Problems) -> Choice | None:
     """A name with its evidence."""
     before = len(problems)
     if not isinstance(entry, dict):

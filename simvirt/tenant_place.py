@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from simvirt.layers.stack import Stack
 
-__all__ = ["TenantPlace", "place_of"]
+__all__ = ["TenantPlace", "owner_of", "place_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,13 @@ def place_of(stack: Stack, shared_level: int, per_vm: int) -> TenantPlace:
         if stack.layers[level].isolates_group:
             return _place(stack, stack.kernel_level(level - 1), is_vm=False)
     return _place(stack, top, is_vm=False)
+
+
+def owner_of(stack: Stack, level: int, shared_level: int, *, tenant: str, vm: str) -> str:
+    """Whose the instance of a layer is: of a virtual machine, of a tenant, or of all (the empty name)."""
+    if level <= shared_level:
+        return ""
+    return vm if level <= stack.kernel_level(len(stack.layers) - 1) else tenant
 
 
 def _place(stack: Stack, kernel: int, *, is_vm: bool) -> TenantPlace:

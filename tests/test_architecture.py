@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "simvirt"
 
 LEAVES = "units errors randomness demand markup memory_character evidence quantities engine"
 DATA_MODELS = f"{LEAVES} layers workloads resources faults images cluster metrics"
-READERS = "profile_reader scheduler_reader image_reader footprint_reader orchestrator_reader startup_reader"
+READERS = "profile_reader scheduler_reader image_reader footprint_reader orchestrator_reader startup_reader fault_reader"
 """What reads the tables of profiles, one kind each."""
 
 MAY_IMPORT = {
@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "metrics": LEAVES,
     "workloads": LEAVES,
     "resources": f"{LEAVES} metrics",
-    "faults": f"{LEAVES} resources",
+    "faults": f"{LEAVES} layers",
     "images": f"{LEAVES} resources",
     "startup": f"{LEAVES} layers",
     "cluster": f"{LEAVES} resources images metrics",
@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "image_reader": f"{DATA_MODELS} profile_reader",
     "footprint_reader": f"{DATA_MODELS} profile_reader",
     "orchestrator_reader": f"{DATA_MODELS} profile_reader",
+    "fault_reader": f"{DATA_MODELS} profile_reader",
     "startup_reader": f"{DATA_MODELS} startup profile_reader",
     "catalog": f"{DATA_MODELS} startup {READERS}",
     "scheduler_choice": f"{LEAVES} layers",
@@ -45,7 +46,7 @@ MAY_IMPORT = {
     "memory_plan": f"{DATA_MODELS} footprint_reader",
     "scenario": f"{DATA_MODELS} catalog scheduler_choice tenant_place cpu_limits memory_contention footprint_reader startup_reader "
     "memory_plan",
-    "simulation": f"{DATA_MODELS} analysis startup catalog scheduler_choice cpu_limits memory_contention memory_plan scenario",
+    "simulation": f"{DATA_MODELS} analysis startup catalog scheduler_choice cpu_limits memory_contention memory_plan scenario tenant_place",
     "analysis": f"{LEAVES} metrics",
     "experiment": f"{DATA_MODELS} catalog scenario simulation analysis",
     "reports": f"{LEAVES} metrics analysis",

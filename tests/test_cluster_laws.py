@@ -274,7 +274,8 @@ def test_who_stays_is_served_as_if_the_others_had_ended_and_time_is_not_lost(
     before = set(done)
     had_s = scheduler.account().busy_s
     leave = {i for i in going if i < len(threads)} - before
-    scheduler.withdraw([threads[i] for i in going if i < len(threads)])
+    for thread in (threads[i] for i in sorted(leave)):
+        scheduler.withdraw(thread)
     assert scheduler.account().busy_s == pytest.approx(had_s, abs=1e-9)
     engine.run(100.0)
     assert sorted(done) == [i for i in range(len(bursts)) if i not in leave]

@@ -161,9 +161,10 @@ class Process:
         busy = [attempt for attempt in self.running if attempt.thread is not None]
         if not busy:
             return
-        seat.scheduler.withdraw([attempt.thread for attempt in busy if attempt.thread is not None])
         for attempt in busy:
             assert attempt.thread is not None
+            if attempt.thread.done is not None:
+                seat.scheduler.withdraw(attempt.thread)
             seat.give(attempt.thread)
             attempt.thread = None
 

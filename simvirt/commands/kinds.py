@@ -16,6 +16,7 @@ FOLDERS: Final[Mapping[str, str]] = {
     "machine": "hardware",
     "workload": "workloads",
     "scheduler": "schedulers",
+    "fault": "faults",
 }
 """Kind → folder of its profiles; publications are entries of files and have none of their own."""
 
@@ -31,5 +32,5 @@ def kinds_of(name: str, catalog: Catalog) -> tuple[str, ...]:
     found = tuple(kind for kind, names in known.items() if name in names)
     if not found:
         profiles = {one for kind, names in known.items() if kind != "reference" for one in names}
-        raise CatalogError([f"{name!r} is no platform, layer, machine, workload, scheduler or reference; {nearest(name, profiles)}"])
+        raise CatalogError([f"{name!r} is no platform, layer, machine, workload, scheduler, fault or reference; {nearest(name, profiles)}"])
     return found

@@ -58,6 +58,11 @@ def _scheduler(catalog: Catalog, name: str) -> Cells:
     return catalog.scheduler_summary(name)
 
 
+def _fault(catalog: Catalog, name: str) -> Cells:
+    fault = catalog.fault(name)
+    return fault.breaks.value, fault.effect.value, f"{fault.mtbf_s.value:g} {fault.mtbf_s.unit}", fault.summary
+
+
 def _reference(catalog: Catalog, name: str) -> Cells:
     reference = catalog.references[name]
     return str(reference.year), reference.title
@@ -69,6 +74,7 @@ _COLUMNS: Final[Mapping[str, tuple[Cells, Callable[[Catalog, str], Cells]]]] = {
     "machine": (("cores", "clock", "summary"), _machine),
     "workload": (("requires", "summary"), _workload),
     "scheduler": (("rules", "summary"), _scheduler),
+    "fault": (("breaks", "effect", "mean time between failures", "summary"), _fault),
     "reference": (("year", "title"), _reference),
 }
 """Kind → further columns, and what stands in them."""

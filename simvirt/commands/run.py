@@ -10,6 +10,7 @@ from simvirt.analysis.intervals import Interval, mean_interval
 from simvirt.analysis.warm_up import MULTIPLE
 from simvirt.catalog import Catalog
 from simvirt.commands.costs import grade_count
+from simvirt.commands.faults import fault_report
 from simvirt.commands.group import Group, groups_of
 from simvirt.commands.memory import memory_report
 from simvirt.commands.numbers import UNKNOWN, count_text, interval_text, share_text
@@ -103,6 +104,7 @@ def _report(outcome: PointOutcome, groups: Sequence[Group]) -> Iterator[str]:
     yield from _utilizations(outcome)
     yield from counter_table(outcome.runs, outcome.point.scenario.run.confidence)
     yield from memory_report([run.memory for run in outcome.runs])
+    yield from fault_report([run.faults for run in outcome.runs], outcome.point.scenario.run.confidence)
     for group in groups:
         yield from ("", *_times(group))
 

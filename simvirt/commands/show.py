@@ -52,6 +52,10 @@ def _described(catalog: Catalog, kind: str, name: str, machine: str | None) -> t
     if kind == "scheduler":
         rules, summary = catalog.scheduler_summary(name)
         return [f"scheduler {name} ({rules}): {summary}"], [(name, path, cost) for path, cost in catalog.scheduling(name).evidence]
+    if kind == "fault":
+        fault = catalog.fault(name)
+        head = f"fault {name}, a {fault.effect.value} of the {fault.breaks.value}: {fault.summary}"
+        return [head], [(name, path, cost) for path, cost in costs_of(fault)]
     layer = catalog.hardware(name) if kind == "machine" else catalog.layer(name)
     if machine is not None:
         layer = layer.on(catalog.hardware(machine).clock_hz.si)

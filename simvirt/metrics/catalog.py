@@ -14,7 +14,7 @@ from simvirt.errors import CatalogError, nearest
 
 __all__ = ["ENTITIES", "Metric", "metric", "metrics", "parse_metrics"]
 
-ENTITIES: Final = ("tenant", "instance", "cpu", "memory", "disk", "nic", "host", "layer/cause")
+ENTITIES: Final = ("tenant", "instance", "cpu", "memory", "disk", "nic", "host", "layer/cause", "fault")
 """What a metric can belong to."""
 
 

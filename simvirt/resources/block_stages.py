@@ -20,14 +20,15 @@ __all__ = ["Dirty", "HeldBurst", "Limited", "QueuedDevice", "Sync"]
 class HeldBurst(AbstractStage):
     """CPU work on somebody else's thread that stays with the request until the last of several such stages: it blocks in between."""
 
-    __slots__ = ("_done", "_engine", "_first", "_grant", "_holders", "_last", "pool", "work")
+    __slots__ = ("_done", "_engine", "_first", "_grant", "_holders", "last", "pool", "work")
 
     def __init__(self, engine: Engine, work: CpuWork, pool: ThreadPool, *, before: HeldBurst | None, last: bool) -> None:
         self._engine = engine
         self.work = work
         self.pool = pool
         self._first = before is None
-        self._last = last
+        self.last = last
+        """Whether the thread is free again after it."""
         self._holders: dict[Request, tuple[AbstractThread, float]] = {} if before is None else before._holders
         """Which thread each request holds, and since when it blocks."""
         self._grant = self._granted
@@ -55,7 +56,7 @@ class HeldBurst(AbstractStage):
     def _finished(self, request: Request) -> None:
         now = self._engine._now
         thread, _ = self._holders[request]
-        if self._last:
+        if self.last:
             del self._holders[request]
             self.pool.release(thread)
         else:

@@ -35,6 +35,7 @@ class Disk(AbstractStation):
         "_wait_s",
         "_wakeup",
         "channels",
+        "slowness",
     )
 
     def __init__(self, engine: Engine, channels: int) -> None:
@@ -50,12 +51,15 @@ class Disk(AbstractStation):
         """A heap of completion, order of arrival, done, argument of the requests whose completion calls somebody."""
         self._accepted = 0
         self.channels = channels
+        self.slowness = 1.0
+        """How many times as long it takes as it is built for, from now on."""
         self.restart()
 
     def reserve(self, service_s: float) -> float:
         """Queue one request and return when it will be complete; for the end of a path, where nothing follows."""
         assert service_s >= 0
         now = self._engine._now
+        service_s *= self.slowness
         self._accepted += 1
         self._service_s += service_s
         start = self._free_at[0]

@@ -26,7 +26,7 @@ class SpinLock(AbstractLock):
     arrival, whether fair or not.
     """
 
-    __slots__ = ("_coming", "_fair", "_waiting", "holder")
+    __slots__ = ("_coming", "_fair", "_freezing", "_waiting", "holder")
 
     def __init__(self, *, fair: bool) -> None:
         self._fair = fair
@@ -34,6 +34,8 @@ class SpinLock(AbstractLock):
         """Threads that spin, in order of arrival: the length of the section, what is to be done at its end and at its begin."""
         self._coming: dict[AbstractThread, tuple[float, Done, Any, Granted]] = {}
         """Threads that will ask for it as soon as they have a processor."""
+        self._freezing: set[AbstractThread] = set()
+        """Threads that will stand still once they have left their section."""
         self.holder = None
 
     def acquire(self, thread: AbstractThread, section_s: float, done: Done, argument: Any, granted: Granted) -> None:
@@ -48,6 +50,18 @@ class SpinLock(AbstractLock):
         (self._waiting if here else self._coming)[thread] = (section_s, done, argument, granted)
         thread.spin(self, done, argument)
 
+    def freeze(self, thread: AbstractThread) -> None:
+        """Let a thread of a kernel that goes on stand still: at once, or, as nobody is stopped within a section, after it."""
+        if thread is self.holder or thread in self._waiting or thread in self._coming:
+            self._freezing.add(thread)
+        else:
+            thread.freeze()
+
+    def thaw(self, thread: AbstractThread) -> None:
+        """The opposite."""
+        self._freezing.discard(thread)
+        thread.thaw()
+
     def _is_open(self) -> bool:
         """Whether a newcomer may take it."""
         return self.holder is None and not (self._fair and self._waiting)
@@ -58,6 +72,9 @@ class SpinLock(AbstractLock):
             raise RuntimeError("a lock can only be released by its holder")
         self.holder = None
         thread.disable_preemption(False)
+        if self._freezing and thread in self._freezing:
+            self._freezing.remove(thread)
+            thread.freeze()
         if self._waiting:
             heir = self._heir()
             if heir is not None:

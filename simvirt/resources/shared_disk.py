@@ -105,7 +105,7 @@ class SharedDisk(AbstractStation):
 
     __slots__ = (
         "_arm", "_busy_area", "_engine", "_fair", "_in_service", "_last", "_pending", "_queue", "_seen", "_sequence", "_since", "_virtual",
-        "_wait_area", "_wakeup", "channels", "flows", "served",
+        "_wait_area", "_wakeup", "channels", "flows", "served", "slowness",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, channels: int, *, fair: bool, arm: Arm | None = None) -> None:
@@ -129,6 +129,8 @@ class SharedDisk(AbstractStation):
         self.flows: list[Flow] = []
         self.served = 0
         """Requests completed since `restart`."""
+        self.slowness = 1.0
+        """How many times as long it takes as it is built for, from now on."""
         self._since = engine._now
 
     def flow(self, weight: float = 1.0) -> Flow:
@@ -161,6 +163,7 @@ class SharedDisk(AbstractStation):
         if self._fair:
             self._virtual = start
         service_s = waiting.service_s if self._arm is None else self._moved_s(self._arm, waiting, choices)
+        service_s *= self.slowness
         waiting.flow.served_s += service_s
         if waiting.account is not None:
             waiting.account.served += 1

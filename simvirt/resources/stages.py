@@ -409,12 +409,12 @@ Failed = Callable[[Request, str], None]
 class Track(AbstractStage):
     """An entry in the kernel's table of connections: `count` of them per request, on the average; without room the request fails."""
 
-    __slots__ = ("_count", "_failed", "_owed", "table")
+    __slots__ = ("_count", "_owed", "failed", "table")
 
     def __init__(self, table: ConnectionTable, count: float, failed: Failed) -> None:
         self.table = table
         self._count = count
-        self._failed = failed
+        self.failed = failed
         self._owed = 0.0
 
     def enter(self, request: Request) -> None:
@@ -422,7 +422,7 @@ class Track(AbstractStage):
         due = int(self._owed)
         self._owed -= due
         if due and not self.table.open(due):
-            self._failed(request, TABLE_FULL)
+            self.failed(request, TABLE_FULL)
         else:
             self.next.enter(request)
 
@@ -431,10 +431,10 @@ class Track(AbstractStage):
 class End(AbstractStage):
     """The last stage: it hands the request to whoever asked for it, with all its times."""
 
-    __slots__ = ("_finished",)
+    __slots__ = ("finished",)
 
     def __init__(self, finished: Callable[[Request], None]) -> None:
-        self._finished = finished
+        self.finished = finished
 
     def enter(self, request: Request) -> None:
-        self._finished(request)
+        self.finished(request)

@@ -3,11 +3,13 @@
 from simvirt.scenario.check import check_scenario, scenario_notes
 from simvirt.scenario.description import MOST_REPLICATIONS, Run, Scenario, Tenants
 from simvirt.scenario.disk import IoMax
+from simvirt.scenario.faults import Fault
 from simvirt.scenario.reader import load_scenario, read_document
 from simvirt.scenario.resolved import Resolved, host_stack
 
 __all__ = [
     "MOST_REPLICATIONS",
+    "Fault",
     "IoMax",
     "Resolved",
     "Run",

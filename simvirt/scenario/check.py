@@ -13,6 +13,7 @@ from simvirt.memory_contention import memory_misfits, memory_notes
 from simvirt.memory_plan import MemoryWish, misfits, together_too_large
 from simvirt.scenario.description import Scenario, Tenants
 from simvirt.scenario.disk import disk_misfits
+from simvirt.scenario.faults import fault_misfits
 from simvirt.scenario.resolved import Resolved
 from simvirt.scheduler_choice import PLATFORM
 from simvirt.tenant_place import place_of
@@ -44,6 +45,9 @@ def unknown_names(document: Mapping[str, Any], catalog: Catalog) -> list[str]:
     groups = document.get("tenants")
     if isinstance(groups, list | tuple):
         wanted += [(f"tenants.{i}.workload", "workloads", g.get("workload")) for i, g in enumerate(groups) if isinstance(g, Mapping)]
+    faults = document.get("faults")
+    if isinstance(faults, list | tuple):
+        wanted += [(f"faults.{i}.fault", "faults", one.get("fault")) for i, one in enumerate(faults) if isinstance(one, Mapping)]
     return [
         f"{path}: {name!r} is unknown; {nearest(name, catalog.names(kind))}"
         for path, kind, name in wanted
@@ -187,5 +191,12 @@ def _unknown_memory(resolved: Resolved) -> Iterator[str]:
         yield f"{path}: memory is asked for, but the profile of {' and '.join(dict.fromkeys(mute))} says nothing of it; add the table"
 
 
-STAGES: Final[tuple[tuple[Check, ...], ...]] = ((_tenants, _too_much, _schedulers), (_contention, _memory))
+def _faults(resolved: Resolved) -> Iterator[str]:
+    scenario = resolved.scenario
+    for i, fault in enumerate(scenario.faults):
+        profile = resolved.catalog.fault(fault.fault)
+        yield from fault_misfits(f"faults.{i}", fault, profile, scenario.platform, resolved.grounds, scenario.run.duration_s)
+
+
+STAGES: Final[tuple[tuple[Check, ...], ...]] = ((_tenants, _too_much, _schedulers), (_contention, _memory, _faults))
 """The checks; those of a later stage look only where the earlier ones found nothing."""

@@ -17,6 +17,7 @@ from simvirt.layers.stack import Stack
 from simvirt.markup import html_table
 from simvirt.quantities import Bytes, PositiveNumber, PositiveSeconds
 from simvirt.scenario.disk import DiskLimits
+from simvirt.scenario.faults import Fault
 from simvirt.scenario.memory import MemoryLimits
 from simvirt.scheduler_choice import schedulers_on
 from simvirt.startup_reader import is_start_path
@@ -50,6 +51,11 @@ class Tenants(CpuLimits, DiskLimits, MemoryLimits):
     """A part of each last-level cache that only this tenant fills, and beyond which it does not; none unless given."""
     home_node: Annotated[int, Field(ge=0)] | None = None
     """The NUMA node that its memory is in; where it first runs unless given."""
+
+    def names(self, index: int) -> tuple[str, str]:
+        """The name of one of them, and that of its virtual machine."""
+        name = self.name if self.count == 1 else f"{self.name} {index + 1}"
+        return name, name if self.per_vm == 1 else f"{self.name} vm {index // self.per_vm + 1}"
 
 
 class Run(_Description):
@@ -91,6 +97,8 @@ class Scenario(_Description):
     """Swap space of the host, for its processes; none unless given. Swap files that a hypervisor makes for its machines come with it."""
     overcommit_memory: bool = False
     """Whether virtual machines may be promised more memory than there is."""
+    faults: tuple[Fault, ...] = ()
+    """What breaks; nothing unless given."""
     override: dict[str, float | str] = {}
     """Numbers set by hand: `layer.field` or `workload.request.operation.field` → value in its own unit, text with a unit,
     or the word low or high for that end of its range."""
@@ -126,6 +134,7 @@ class Scenario(_Description):
         return html_table(caption, ("tenants", "count", "workload", "vCPUs", "load"), rows)
 
     def digest(self) -> str:
-        """A fingerprint of everything that it says."""
-        document = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """A fingerprint of everything that it says; that it says nothing of faults is not a part of it."""
+        said = self.model_dump(mode="json", exclude=None if self.faults else {"faults"})
+        document = json.dumps(said, sort_keys=True)
         return hashlib.sha256(document.encode()).hexdigest()[:16]

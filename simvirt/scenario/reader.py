@@ -16,6 +16,7 @@ from simvirt.errors import ScenarioError, nearest
 from simvirt.scenario.check import check_scenario, unknown_names
 from simvirt.scenario.description import Run, Scenario, Tenants
 from simvirt.scenario.disk import IoMax
+from simvirt.scenario.faults import Fault
 from simvirt.workloads.arrivals import Arrivals
 from simvirt.workloads.distributions import Distribution
 
@@ -121,8 +122,8 @@ def _advice(problem: ErrorDetails) -> str:
 
 def _entries_beside(place: tuple[int | str, ...]) -> Iterable[str]:
     """What the part of a scenario that holds an entry may have."""
-    parts: dict[Any, type[BaseModel]] = {"": Scenario, "run": Run, "cpu_max": CpuMax, "io_max": IoMax}
+    parts: dict[Any, type[BaseModel]] = {"": Scenario, "run": Run, "cpu_max": CpuMax, "io_max": IoMax, "faults": Fault}
     for union in (Arrivals, Distribution):
         parts |= {cls.model_fields["kind"].default: cls for cls in get_args(get_args(union)[0])}
-    owner = place[-2] if len(place) > 1 else ""
+    owner = place[-3] if place[:1] == ("faults",) and len(place) == 3 else place[-2] if len(place) > 1 else ""
     return parts.get(owner, Tenants).model_fields

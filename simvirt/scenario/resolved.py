@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from simvirt.catalog import Catalog
+from simvirt.faults.part import LayerParts
 from simvirt.footprint_reader import LayerMemory
 from simvirt.layers.stack import Stack
 from simvirt.memory_plan import MemoryGround, MemoryPlan
 from simvirt.resources.cpu.scheduling import Scheduling
 from simvirt.scenario.description import Scenario, Tenants
+from simvirt.scenario.faults import Ground
 from simvirt.workloads.profile import Workload
 
 __all__ = ["Resolved", "host_stack"]
@@ -65,6 +67,18 @@ class Resolved:
     def ground(self, group: Tenants) -> Stack | None:
         """What the tenants of a group stand on; None if there is no such place."""
         return self.stack if group.on == "platform" else host_stack(self.stack)
+
+    @cached_property
+    def grounds(self) -> tuple[tuple[Ground, tuple[LayerParts, ...]], ...]:
+        """What each tenant stands on, and the programs in it that can break."""
+        found = []
+        for group in self.scenario.tenants:
+            stack = self.ground(group)
+            if stack is not None:
+                parts = self.catalog.parts(stack)
+                names = (group.names(index) for index in range(group.count))
+                found += [(Ground(tenant, vm, stack, self.shared_level, group.workload, group.vcpus), parts) for tenant, vm in names]
+        return tuple(found)
 
     @cached_property
     def memory_plans(self) -> tuple[MemoryPlan, ...] | None:

@@ -15,6 +15,7 @@ from simvirt.resources.block_stages import Dirty, HeldBurst, Limited, QueuedDevi
 from simvirt.resources.cpu.contract import AbstractScheduler
 from simvirt.resources.cpu.idle import IdleLadder
 from simvirt.resources.delay import Delay
+from simvirt.resources.erring import Erring, Errors
 from simvirt.resources.moderation import Moderation
 from simvirt.resources.nic import Link, Nic
 from simvirt.resources.section import CriticalSection
@@ -69,17 +70,69 @@ class BoundPath:
     intervals: tuple[Interval, ...]
     work: tuple[CpuWork, ...]
     """Counters of all CPU stages."""
+    disk: frozenset[AbstractStage] = frozenset()
+    """Those of its stages that are stays at the disk."""
+    on_the_wire: bool = False
+    """Whether it leads through the network card."""
+
+    def links(self) -> tuple[tuple[AbstractStage, AbstractStage], ...]:
+        """Each stage with the one after it."""
+        found, stage = [], self.first
+        while not isinstance(stage, End):
+            found.append((stage, stage.next))
+            stage = stage.next
+        return tuple(found)
+
+    def err(self, engine: Engine, reason: str, failed: Failed) -> Callable[[Request], None]:
+        """Let requests that come to the disk from now on meet an error, and fail at their end. Where requests enter then."""
+        stage: AbstractStage = _Entrance()
+        entrance, stage.next = stage, self.first
+        last = stage
+        while not isinstance(last, End):
+            last = last.next
+        errors = Errors(last.finished, failed)
+        last.finished = errors.finished
+        while not isinstance(stage, End):
+            following, count = stage.next, 0
+            while following in self.disk:
+                following, count = following.next, count + 1
+            if count:
+                stage.next = Erring(engine, errors, reason, count)
+                stage.next.next = following
+            stage = following
+        return entrance.next.enter
 
     def cut(self) -> None:
-        """Let every request end, unnoticed, at the stage where it is."""
-        nowhere = End(_forget)
+        """Let every request end, unnoticed, at the stage where it is, or where it gives back a thread of somebody else that it holds."""
+        nowhere, holds = End(_forget), False
         stage = self.first
         while not isinstance(stage, End):
-            stage.next, stage = nowhere, stage.next
+            following = stage.next
+            if isinstance(stage, HeldBurst):
+                holds = not stage.last
+            elif isinstance(stage, Track):
+                stage.failed = _refuse_unnoticed
+            if not holds:
+                stage.next = nowhere
+            stage = following
+        stage.finished = _forget  # a device may have been told already where its request goes next
+
+
+class _Entrance(AbstractStage):
+    """Before the first stage; nobody is there."""
+
+    __slots__ = ()
+
+    def enter(self, request: Request) -> None:
+        self.next.enter(request)
 
 
 def _forget(_: Request) -> None:
     """A request of somebody who is not there any more."""
+
+
+def _refuse_unnoticed(_: Request, reason: str) -> None:
+    """The same, which finds no room in a table."""
 
 
 def bind(
@@ -205,12 +258,14 @@ class _Binder:
         self._stages: list[AbstractStage] = []
         self._intervals: list[Interval] = []
         self._work: list[CpuWork] = []
+        self._at_disk: list[AbstractStage] = []
+        self._on_the_wire = False
 
     def bound(self, finished: Callable[[Request], None]) -> BoundPath:
         self._stages.append(End(finished))
         for stage, following in zip(self._stages, self._stages[1:], strict=False):
             stage.next = following
-        return BoundPath(self._stages[0], tuple(self._intervals), tuple(self._work))
+        return BoundPath(self._stages[0], tuple(self._intervals), tuple(self._work), frozenset(self._at_disk), self._on_the_wire)
 
     def callers(self, step: Step, following: Step | None, *, first: bool, last: bool) -> None:
         """Append one of several bursts on the worker."""
@@ -358,13 +413,19 @@ class _Binder:
             submit = partial(disk.submit, amount)
         else:
             submit = partial(self._link(step).send, amount, step.size_bytes)
-        self._stages.append(Device(submit))
+        self._append_device(step, Device(submit))
         self._stay(step)
+
+    def _append_device(self, step: Step, stage: AbstractStage) -> None:
+        self._stages.append(stage)
+        if _is_disk(step):
+            self._at_disk.append(stage)
+        self._on_the_wire = self._on_the_wire or _serves_in_order(step)
 
     def _queued_device(self, step: Step, disk: SharedDisk) -> None:
         moves = step.block.positionings if step.block is not None and step.resource is Resource.DISK else 0.0
         stage = QueuedDevice(self._host.engine, disk, self._storage.flow(disk), step.fixed.total, moves)
-        self._stages.append(stage)
+        self._append_device(step, stage)
         part = step.fixed.parts[0]
         self._intervals.append(
             Interval((part.layer, f"wait for {part.cause}"), lambda: ((part.layer, part.cause, stage.account.mean_s),))
@@ -372,13 +433,13 @@ class _Binder:
 
     def device_then_delay(self, step: Step, delay: Step) -> None:
         """Append a stay at a link and the delay that follows."""
-        self._stages.append(DeviceThenDelay(self._reserve(step), Delay(self._host.engine, delay.fixed.total)))
+        self._append_device(step, DeviceThenDelay(self._reserve(step), Delay(self._host.engine, delay.fixed.total)))
         self._stay(step)
         self._stay(delay)
 
     def last_device(self, step: Step) -> None:
         """Append a stay at a device after which nothing happens."""
-        self._stages.append(LastDevice(self._reserve(step)))
+        self._append_device(step, LastDevice(self._reserve(step)))
         self._stay(step)
 
     def _stay(self, step: Step) -> None:

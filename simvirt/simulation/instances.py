@@ -20,6 +20,7 @@ from simvirt.resources.connections import ConnectionTable
 from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler, Share
 from simvirt.resources.lock import SpinLock
 from simvirt.resources.threads import ThreadPool
+from simvirt.tenant_place import owner_of
 
 __all__ = ["Branch", "Instance", "InstanceTree", "TenantShare"]
 
@@ -66,6 +67,14 @@ class Instance:
         if parent is not None:
             parent.children.append(self)
 
+    def die(self) -> None:
+        """Lose all threads, and what a kernel has in its memory; what is started in its place begins without."""
+        for name, pool in self.pools.items():
+            size = pool.size
+            pool.close()
+            self.pools[name] = pool.renewed(size)
+        self.lock = self.connections = None
+
     def subtree(self) -> Iterator[Instance]:
         """It and all that stands on it, lower ones first."""
         yield self
@@ -81,6 +90,11 @@ class Branch:
     instances: tuple[Instance, ...]
     given: bool
     """Whether the tenant's share of the CPU belongs to a machine or control group of its own; else to its processes."""
+
+    @property
+    def kernel(self) -> Instance:
+        """The one that schedules its applications."""
+        return self.instances[self.stack.kernel_level(len(self.stack.layers) - 1)]
 
     def virtual_processors(self, level: int, service_vm: str) -> AbstractGroup:
         """The group of the virtual processors that the layer at `level` makes for this tenant, or for a service VM."""
@@ -111,10 +125,9 @@ class InstanceTree:
     def branch(self, stack: Stack, tenant: str, vm: str, share: TenantShare) -> Branch:
         """The instances of one tenant on a stack (this tree's, or its lower part); `vm` names the virtual machine that it lives in."""
         instances = [self.root]
-        top_kernel = stack.kernel_level(len(stack.layers) - 1)
         given = False
         for level in range(1, len(stack.layers)):
-            owner = "" if level <= self._shared_level else vm if level <= top_kernel else tenant
+            owner = owner_of(stack, level, self._shared_level, tenant=tenant, vm=vm)
             exclusive = owner == tenant and not given
             instance = self._instance(stack, level, owner, instances[-1], share if exclusive else TenantShare(vcpus=share.vcpus))
             given = given or (exclusive and instance.group is not instances[-1].group)
@@ -136,7 +149,7 @@ class InstanceTree:
         With one receive queue, all interrupts of the machine's card come to one processor. A kernel runs the thread that an interrupt wakes
         there, as that processor is awake and otherwise idle; so the thread stays there, and later interrupts take their time from it.
         """
-        kernel = branch.instances[branch.stack.kernel_level(len(branch.stack.layers) - 1)]
+        kernel = branch.kernel
         if _queues(kernel) > 1 or kernel.group.share.processors <= 1:
             return kernel.group
         kernel.core = kernel.group.group("processor of interrupts", Share(processors=1))

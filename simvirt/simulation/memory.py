@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
-from typing import Final
+from typing import Final, final
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from simvirt.resources.memory.paging import Paging, PagingDevice, PagingFlow
 from simvirt.resources.memory.swap import PAGE_BYTES, Swap
 from simvirt.resources.memory.touch import Popularity
 from simvirt.resources.shared_disk import SharedDisk
+from simvirt.resources.threads import Stop
 from simvirt.simulation.binding import Host
 from simvirt.simulation.outcome import HoldingAccount, MemoryAccount, MemoryOutcome
 from simvirt.simulation.storage import DiskOfHost
@@ -233,6 +234,26 @@ class MemorySystem:
         one.tenant = tenant
         one.holding.killed = partial(tenant.stop, "killed: out of memory")
 
+    def service(self, tenant: Tenant) -> TenantInMemory:
+        """The tenant, giving back its memory when it dies and filling it anew when it is back."""
+        return TenantInMemory(tenant, self)
+
+    def leave(self, tenant: str) -> None:
+        """A tenant has died. What its virtual machine has of the machine's memory stays with that: it is used again after the start."""
+        one = self._growing[tenant]
+        if one.holding.alive:
+            one.memory.leave(one.holding)
+
+    def come_back(self, tenant: str) -> None:
+        """A tenant, or what was killed in its place before, fills its memory as at the start."""
+        one = self._growing[tenant]
+        one.holding.died_s = None
+        one.grown_bytes = 0.0
+        one.counted = one.tenant.begun if one.tenant is not None else 0
+        filling = _Filling(one, *_wanted(one.described.plan))
+        while filling.wanted:
+            filling.step()
+
     def start(self) -> None:
         """Everybody was started before: virtual machines and tenants have filled what they ask for, in turn, and what does not fit is out.
 
@@ -354,6 +375,31 @@ def _device(host: Host, hardware: Hardware) -> PagingDevice:
 
 def _paging(disk: DiskOfHost) -> Disk | PagingFlow:
     return PagingFlow(disk) if isinstance(disk, SharedDisk) else disk
+
+
+@final
+class TenantInMemory:
+    """A tenant whose life and whose memory begin and end together."""
+
+    def __init__(self, tenant: Tenant, memory: MemorySystem) -> None:
+        self._tenant = tenant
+        self._memory = memory
+        self.freeze = tenant.freeze
+        self.thaw = tenant.thaw
+
+    @property
+    def failed(self) -> int:
+        return self._tenant.failed
+
+    def stop(self, reason: str, *, refused: str, halt: Stop) -> None:
+        if self._tenant.alive:
+            self._tenant.stop(reason, refused=refused, halt=halt)
+            self._memory.leave(self._tenant.name)
+
+    def revive(self) -> None:
+        if not self._tenant.alive:
+            self._tenant.revive()
+            self._memory.come_back(self._tenant.name)
 
 
 def _nothing() -> None:

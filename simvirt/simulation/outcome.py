@@ -8,6 +8,7 @@ from math import isnan, nan
 from typing import ClassVar
 
 from simvirt.analysis.warm_up import WarmUpCheck
+from simvirt.faults.record import FaultOutcome
 from simvirt.markup import html_table
 from simvirt.metrics.histogram import LatencyHistogram
 from simvirt.metrics.tidy import Row
@@ -25,6 +26,7 @@ __all__ = [
     "TenantOutcome",
     "TimePart",
     "show_overload",
+    "together",
     "told_together",
 ]
 
@@ -59,6 +61,18 @@ class ClassTimes:
     name: str
     completed: int
     parts: tuple[TimePart, ...]
+
+
+def together(lives: Sequence[ClassTimes]) -> ClassTimes:
+    """The times of one class of requests over several lives of its tenant: means weighted by the requests of each."""
+    completed = sum(one.completed for one in lives)
+    sums: dict[tuple[str, str], float] = {}
+    for one in lives:
+        for part in one.parts:
+            label = (part.layer, part.cause)
+            sums[label] = sums.get(label, 0.0) + part.seconds * one.completed / completed
+    parts = (TimePart(layer=layer, cause=cause, seconds=seconds) for (layer, cause), seconds in sums.items())
+    return ClassTimes(name=lives[0].name, completed=completed, parts=tuple(parts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +257,8 @@ class RunOutcome:
         return self.decisions / completed if self.decisions is not None and completed else nan
     memory: MemoryOutcome | None = None
     """Where memory could run short."""
+    faults: FaultOutcome | None = None
+    """What broke, where a scenario lets anything break."""
 
     def _repr_html_(self) -> str:
         caption = f"{self.platform}, replication {self.replication}; cores busy {100 * self.cpu_utilization:.0f} %"
@@ -286,5 +302,9 @@ class RunOutcome:
         yield row("nic/tx", "nic_utilization", self.nic_tx_utilization)
         if self.memory is not None:
             yield from (row(entity, metric, value) for entity, metric, value in self.memory.rows())
+        if self.faults is not None:
+            yield from (row(entity, metric, value) for entity, metric, value in self.faults.rows())
+            for tenant in self.tenants:
+                yield from (row(f"tenant/{tenant.name}/{why}", "requests_failed", float(count)) for why, count in tenant.failed.items())
 
 

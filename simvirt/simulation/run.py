@@ -18,11 +18,14 @@ from simvirt.resources.cpu.scheduling import make_scheduler
 from simvirt.resources.moderation import Moderation
 from simvirt.resources.nic import Nic
 from simvirt.resources.stages import Failed
+from simvirt.resources.threads import ThreadPool
 from simvirt.scenario import Resolved, Scenario, Tenants, check_scenario
 from simvirt.simulation.binding import BoundPath, Host, bind
 from simvirt.simulation.contention import share_memory
 from simvirt.simulation.counters import counted, decisions_of
-from simvirt.simulation.instances import InstanceTree, TenantShare
+from simvirt.simulation.devices import Devices
+from simvirt.simulation.failures import Failures, Standing, expect_all
+from simvirt.simulation.instances import Branch, InstanceTree, TenantShare
 from simvirt.simulation.memory import MemorySystem, TenantMemory, can_run_short, limits_of, with_growth
 from simvirt.simulation.outcome import InstanceAccount, RunOutcome
 from simvirt.simulation.storage import DiskOfHost, Kernels, TenantStorage, make_disks, with_page_cache
@@ -56,6 +59,7 @@ class Simulation:
         self._kernels = Kernels(self.engine, self._stack.hardware)
         level = self._resolved.shared_level
         self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, level, places=not self._resolved.is_fluid)
+        self._branches: dict[str, Branch] = {}
         self._processes: dict[AbstractGroup, str] = {}
         """Groups of the tenants' own processes."""
         self._free_cores = free_cores(scenario.tenants, self._stack.hardware.processors)
@@ -64,6 +68,7 @@ class Simulation:
         self.tenants = [tenant for group, workload in self._resolved.groups for tenant in self._tenants(group, workload)]
         if self.memory is not None:
             self.memory.start()
+        self.failures = self._failures() if scenario.faults else None
 
     def run(self) -> RunOutcome:
         """Let the whole duration pass and tell what was found after warm-up."""
@@ -91,7 +96,16 @@ class Simulation:
             events=next(self.engine._eid),
             decisions=decisions_of(host.scheduler),
             memory=None if self.memory is None else self.memory.outcome(),
+            faults=None if self.failures is None else self.failures.outcome(),
         )
+
+    def _failures(self) -> Failures:
+        """What lets things break."""
+        resolved, memory = self._resolved, self.memory
+        services = {tenant.name: tenant if memory is None else memory.service(tenant) for tenant in self.tenants}
+        standing = [Standing(name=name, service=service, branch=self._branches[name]) for name, service in services.items()]
+        devices = Devices(self.host, self.tenants)
+        return expect_all(self.engine, resolved, standing, devices, self._kernels.forget, self._streams)
 
     def _memory(self) -> MemorySystem | None:
         """The memories, if any of them can run short."""
@@ -104,7 +118,7 @@ class Simulation:
                 limits=limits_of(group.memory_max, group.memory_high, None if plan.sizes else group.swap, group.oom_score_adj),
             )
             for group, plan in zip(scenario.tenants, plans, strict=True)
-            for name, vm in (_names(group, i) for i in range(group.count))
+            for name, vm in (group.names(i) for i in range(group.count))
         ]  # fmt: skip
         if not can_run_short(described):
             return None
@@ -119,9 +133,9 @@ class Simulation:
         return tenants
 
     def _tenant(self, group: Tenants, index: int, workload: Workload, stack: Stack) -> Tenant:
-        name, vm = _names(group, index)
+        name, vm = group.names(index)
         share = TenantShare(vcpus=group.vcpus, own=replace(group.share(index, self._free_cores), weight=group.weight))
-        branch = self.tree.branch(stack, name, vm, share)
+        branch = self._branches[name] = self.tree.branch(stack, name, vm, share)
         threads = workload.threads if group.threads is None else group.threads or inf
         workers = self.tree.workers(branch, name, threads, share)
         self._processes[workers.group] = f"processes of {name}"
@@ -129,7 +143,9 @@ class Simulation:
             self._contention.owned(workers.group, group, workload)
         storage = TenantStorage(self.engine, name, group, self.host.disk, self.host.disk_bus, self._kernels)
 
-        def bind_class(request_class: RequestClass, finished: Finished, failed: Failed, *, awaited: bool) -> BoundPath:
+        def bind_class(
+            request_class: RequestClass, workers: ThreadPool, finished: Finished, failed: Failed, *, awaited: bool
+        ) -> BoundPath:
             path = plan_path(stack, with_growth(request_class.demand, workload.footprint))
             if group.peer == "host":
                 path = path.off_the_wire()
@@ -164,6 +180,8 @@ class Simulation:
             tenant.restart()
         if self.memory is not None:
             self.memory.restart()
+        if self.failures is not None:
+            self.failures.restart()
 
     def _accounts(self) -> list[InstanceAccount]:
         """CPU accounts of every group that stands for an instance or a service VM, in order of name."""
@@ -180,12 +198,6 @@ class Simulation:
         account, window_s = group.account(), self._scenario.run.duration_s - self._scenario.run.warm_up_s
         times = {"busy_s": account.busy_s, "steal_s": account.steal_s, "ready_s": account.ready_s}
         return InstanceAccount(name=name, **times, counters=counted(group, window_s))
-
-
-def _names(group: Tenants, index: int) -> tuple[str, str]:
-    """The name of one tenant of a group, and that of its virtual machine."""
-    name = group.name if group.count == 1 else f"{group.name} {index + 1}"
-    return name, name if group.per_vm == 1 else f"{group.name} vm {index // group.per_vm + 1}"
 
 
 def host_of(

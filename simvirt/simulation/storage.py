@@ -63,6 +63,10 @@ class Kernels:
             self._known[kernel] = Writeback(self._engine, min(background, limit), limit, max(1, int(rules.depth.si)))
         return self._known[kernel]
 
+    def forget(self, kernel: Instance) -> None:
+        """A kernel has gone, and its dirty pages with it."""
+        self._known.pop(kernel, None)
+
     def memory_bytes(self, kernel: Instance) -> float:
         """Memory that a kernel may have dirty a share of: the machine's; in a virtual machine, in proportion to its virtual processors."""
         return self._memory_bytes * min(1.0, kernel.group.share.processors / self._cores)
@@ -121,7 +125,7 @@ class TenantStorage:
 
     def _background(self, branch: Branch, level: int, bind: BindBackground) -> _Background:
         kernel = branch.instances[level]
-        if kernel not in self._owners:
+        if kernel not in self._owners or self._owners[kernel].writeback is not self._kernels.writeback(kernel):
             self._owners[kernel] = _Background(self._engine, self._name, self._kernels.writeback(kernel), branch, level, bind, self.work)
         return self._owners[kernel]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from math import nan
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -16,17 +16,20 @@ from simvirt.engine import Engine
 from simvirt.metrics.histogram import LatencyHistogram
 from simvirt.metrics.series import BinnedMeans
 from simvirt.randomness import BLOCK, Streams, blocks
-from simvirt.resources.stages import CpuWork, Failed, Request
-from simvirt.resources.threads import ThreadPool
+from simvirt.resources.stages import AbstractStage, CpuWork, Failed, Request
+from simvirt.resources.threads import Stop, ThreadPool, go_on, stand_still
 from simvirt.scenario import Run, Tenants
 from simvirt.simulation.binding import BoundPath
 from simvirt.simulation.ledger import Ledger
-from simvirt.simulation.outcome import TenantOutcome
+from simvirt.simulation.outcome import ClassTimes, TenantOutcome, together
 from simvirt.workloads.arrivals import ClosedLoop
 from simvirt.workloads.profile import RequestClass, Workload
 from simvirt.workloads.sources import ClosedSource, OpenSource
 
-__all__ = ["BindClass", "Tenant"]
+__all__ = ["NOBODY", "BindClass", "Tenant"]
+
+NOBODY: Final = "nobody there"
+"""Why a request fails that comes to somebody who is dead."""
 
 Finished = Callable[[Request], None]
 
@@ -34,20 +37,59 @@ Finished = Callable[[Request], None]
 class BindClass(Protocol):
     """Makes the stages of one class of requests, which end by calling `finished`: not before the end if that is awaited."""
 
-    def __call__(self, request_class: RequestClass, finished: Finished, failed: Failed, /, *, awaited: bool) -> BoundPath: ...
+    def __call__(
+        self, request_class: RequestClass, workers: ThreadPool, finished: Finished, failed: Failed, /, *, awaited: bool
+    ) -> BoundPath: ...
 
 
 class _ClassRun:
-    """One class of requests of one tenant."""
+    """One class of requests of one tenant. Each time that the tenant comes back to life it has a new path, and its own account of it."""
 
-    __slots__ = ("_tenant", "enter", "ledger", "path")
+    __slots__ = ("_bind", "_past", "_request_class", "_tenant", "_whole", "enter", "ledger", "path")
 
-    def __init__(self, tenant: Tenant, request_class: RequestClass, bind: BindClass) -> None:
+    def __init__(self, tenant: Tenant, request_class: RequestClass, bind: BindClass, workers: ThreadPool) -> None:
         self._tenant = tenant
+        self._request_class = request_class
+        self._bind = bind
+        self._past: list[tuple[BoundPath, Ledger]] = []
+        """Of former lives."""
+        self._begin(workers)
+
+    def _begin(self, workers: ThreadPool) -> None:
+        tenant = self._tenant
+        self.enter: Finished
+        self._whole: tuple[tuple[AbstractStage, AbstractStage], ...] = ()
+        """Each stage with the one after it, as it was before the disk failed."""
         finished = self._awaited if tenant.is_closed else self._finished
-        self.path = bind(request_class, finished, tenant.request_failed, awaited=tenant.is_closed)
+        self.path = self._bind(self._request_class, workers, finished, tenant.request_failed, awaited=tenant.is_closed)
         self.enter = self.path.first.enter
-        self.ledger = Ledger(request_class.name, self.path.intervals)
+        self.ledger = Ledger(self._request_class.name, self.path.intervals)
+
+    def begin_again(self, workers: ThreadPool) -> None:
+        """Begin another life."""
+        self._past.append((self.path, self.ledger))
+        self._begin(workers)
+
+    def lose_disk(self, engine: Engine, reason: str) -> None:
+        """Let requests meet an error at the disk."""
+        self._whole = self.path.links()
+        self.enter = self.path.err(engine, reason, self._tenant.request_failed)
+
+    def regain_disk(self) -> None:
+        """The disk answers again."""
+        for stage, following in self._whole:
+            stage.next = following
+        self._whole = ()
+        self.enter = self.path.first.enter
+
+    def lives(self) -> Iterator[tuple[BoundPath, Ledger]]:
+        """Every path that there was, and its account."""
+        yield from self._past
+        yield self.path, self.ledger
+
+    def times(self) -> ClassTimes:
+        """Where the time went, over all lives."""
+        return self.ledger.times() if not self._past else together([ledger.times() for _, ledger in self.lives()])
 
     def _finished(self, request: Request) -> None:
         if self.ledger.add(request.times):
@@ -58,9 +100,10 @@ class _ClassRun:
         self._tenant.answered()
 
     def restart(self) -> None:
-        self.ledger.restart()
-        for work in self.path.work:
-            work.restart()
+        for path, ledger in self.lives():
+            ledger.restart()
+            for work in path.work:
+                work.restart()
 
 
 class Tenant:
@@ -88,6 +131,9 @@ class Tenant:
         self._background = background
         """Work that is done for it while no request of its waits; more of it may appear."""
         self._workers = workers
+        self._threads = workers.size
+        self.alive = True
+        """Whether it takes requests."""
         self.is_closed = isinstance(group.load, ClosedLoop)
         self._group = group
         self._engine = engine
@@ -95,9 +141,13 @@ class Tenant:
         self._arrived = self._completed = 0
         self._failed: Counter[str] = Counter()
         """Requests that ended without an answer, by reason."""
+        self._disk_error: str | None = None
+        """Why requests fail that need the disk, if they do."""
+        self._refused = NOBODY
+        """Why requests fail that come while it is dead."""
         self._ended_s = self._started_s = 0.0
         """Of all requests ever: the sum of response times of those that have ended, and of the starts of the others."""
-        self._classes = tuple(_ClassRun(self, request_class, bind) for request_class in workload.requests)
+        self._classes = tuple(_ClassRun(self, request_class, bind, workers) for request_class in workload.requests)
         self._entries = _entries(self._classes, workload, streams, name)
         self._factors = workload.factor.draw(streams.stream(f"{name}/factors"))
         self._source = _source(group, engine, streams, name, self._start)
@@ -118,30 +168,85 @@ class Tenant:
         """Requests that have begun since the start of the run."""
         return self._arrived
 
-    def stop(self, reason: str) -> None:
-        """It has been killed: its requests in flight fail, and so does every request that comes; clients of a closed loop give up.
+    def stop(self, reason: str, *, refused: str = NOBODY, halt: Stop = stand_still) -> None:
+        """It dies: its requests in flight fail, and so does every request that comes; clients of a closed loop give up.
 
-        What its requests had handed to others (packets, disk requests) goes on there and ends unnoticed; a burst of work that has begun
-        runs to its end.
+        Its threads stop where they are, as `halt` has it. What its requests had handed to others (packets, disk requests) goes on there and
+        ends unnoticed; if they hold a thread of somebody else, they do so until they give it back.
         """
+        if not self.alive:
+            return
+        self.alive = False
+        for ledger in self._ledgers():
+            self.fold(ledger)
         for one in self._classes:
-            self.fold(one.ledger)
             one.path.cut()
-        self._workers.close()
-        leaving = [start for one in self._classes for start in one.ledger.held_starts()]
+        self._workers.close(halt)
+        leaving = [start for ledger in self._ledgers() for start in ledger.held_starts()]
         lost = self._arrived - self._completed - self._failed.total() - len(leaving)
         starts_s = self._started_s - sum(leaving)
         self._ended_s += lost * self._engine.now - starts_s
         self._started_s -= starts_s
         self._fail(reason, lost)
+        self._refused = refused
         if isinstance(self._source, ClosedSource):
             self._source.stop()
         else:
             self._source.redirect(self._refuse)
 
+    def revive(self) -> None:
+        """It serves again, with threads and a path of its own: requests that arrive from now on, and all clients of a closed loop.
+
+        Nobody asks again for what has failed: a client of an open loop has gone, one of a closed loop thinks first.
+        """
+        if self.alive:
+            return
+        self.alive = True
+        self._workers = self._workers.renewed(self._threads)
+        for one in self._classes:
+            one.begin_again(self._workers)
+            if self._disk_error is not None:
+                one.lose_disk(self._engine, self._disk_error)
+        if isinstance(self._source, ClosedSource):
+            self._source.resume()
+        else:
+            self._source.redirect(self._start)
+
+    def freeze(self, halt: Stop = stand_still) -> None:
+        """Its threads stand still until further notice; requests wait. The dead stand still for ever."""
+        if self.alive:
+            self._workers.freeze(halt)
+
+    def thaw(self, start: Stop = go_on) -> None:
+        """Its threads go on."""
+        if self.alive:
+            self._workers.thaw(start)
+
+    def lose_disk(self, error: str | None) -> None:
+        """From now on requests that need the disk fail with an error, or no more if there is none."""
+        self._disk_error = error
+        for one in self._classes if self.alive else ():
+            if error is None:
+                one.regain_disk()
+            else:
+                one.lose_disk(self._engine, error)
+
+    @property
+    def paths(self) -> Iterator[BoundPath]:
+        """The ways of its requests."""
+        return (one.path for one in self._classes)
+
+    @property
+    def failed(self) -> int:
+        """Requests that have failed since the start of the run."""
+        return self._failed.total()
+
+    def _ledgers(self) -> Iterator[Ledger]:
+        return (ledger for one in self._classes for _, ledger in one.lives())
+
     def _refuse(self, _: float) -> None:
         self._arrived += 1
-        self._fail("nobody there", 1)
+        self._fail(self._refused, 1)
 
     def _fail(self, reason: str, count: int) -> None:
         if count:
@@ -182,12 +287,12 @@ class Tenant:
 
     def cpu_s(self) -> float:
         """Core-seconds charged for its requests since the last restart."""
-        own_s = sum(work.cpu_s() for one in self._classes for work in one.path.work)
+        own_s = sum(work.cpu_s() for one in self._classes for path, _ in one.lives() for work in path.work)
         return own_s + sum(work.cpu_s() for work in self._background)
 
     def _totals(self) -> _Totals:
-        for one in self._classes:
-            self.fold(one.ledger)
+        for ledger in self._ledgers():
+            self.fold(ledger)
         now = self._engine.now
         in_flight = self._arrived - self._completed - self._failed.total()
         in_flight_s = self._ended_s + in_flight * now - self._started_s
@@ -209,7 +314,7 @@ class Tenant:
             open_loop=not self.is_closed,
             histogram=self._histogram,
             cpu_s=self.cpu_s(),
-            classes=tuple(one.ledger.times() for one in self._classes),
+            classes=tuple(one.times() for one in self._classes),
             warm_up=check_warm_up(self._course.means(), self._run.warm_up_fraction),
             failed=dict(sorted((end.failed - begin.failed).items())),
         )

@@ -67,6 +67,12 @@ class ClientThread:
         self._busy_s = 0.0
         self._since = self._engine.now
 
+    def forget(self) -> None:
+        """Drop all answers that have come and requests that have not been sent, and sleep."""
+        self._ready.clear()
+        self._until = -1.0
+        self._wakeup.cancel()
+
     def answer(self) -> None:
         """An answer has come."""
         if self._until < 0.0:

@@ -57,7 +57,7 @@ class ClosedSource:
     program: from an answer to the next think, its one thread reads the answer and writes the next request.
     """
 
-    __slots__ = ("_engine", "_releasing", "_start", "_thinking", "_thinks", "_wakeup", "clients", "thread")
+    __slots__ = ("_engine", "_releasing", "_stagger_s", "_start", "_thinking", "_thinks", "_wakeup", "clients", "thread")
 
     def __init__(
         self,
@@ -74,6 +74,7 @@ class ClosedSource:
         self._thinks = thinks
         self._start = start
         self.clients = clients
+        self._stagger_s = stagger_s
         now = engine._now
         self._thinking = [now + stagger_s * i / clients + next(thinks) for i in range(clients)]
         """A heap of the times at which thinking clients ask again."""
@@ -92,6 +93,15 @@ class ClosedSource:
         """No client asks any more, whether it thinks or waits."""
         self._thinking.clear()
         self._wakeup.cancel()
+        if self.thread is not None:
+            self.thread.forget()
+
+    def resume(self) -> None:
+        """After `stop`: all clients are there again, thinking, staggered as at the start."""
+        now, thinks, clients = self._engine._now, self._thinks, self.clients
+        self._thinking.extend(now + self._stagger_s * i / clients + next(thinks) for i in range(clients))
+        heapify(self._thinking)
+        self._wakeup.at(self._thinking[0])
 
     def completed(self) -> None:
         """Take back one client whose request is complete: the end of every path calls this once per request."""

@@ -150,6 +150,17 @@ class AbstractThread(ABC):
         """Whether it can execute an instruction now."""
         return True
 
+    @abstractmethod
+    def freeze(self) -> None:
+        """Stand still until further notice: what is left of its burst is kept, and a burst that begins meanwhile waits.
+
+        Who is never thawed is dead: it takes no processor again.
+        """
+
+    @abstractmethod
+    def thaw(self) -> None:
+        """Go on with what was left, or with what has begun meanwhile."""
+
 
 class AbstractGroup(ABC):
     """What one level schedules as one: it holds threads and further groups."""

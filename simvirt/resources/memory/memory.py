@@ -156,11 +156,15 @@ class Memory:
                 self._on_kill(kill)
         if victim.guest is not None:
             victim.guest.kill_all(reason, asked_by)
-        self.swap.drop(victim.swapped_bytes)
-        victim.asked_bytes = victim.resident_bytes = victim.swapped_bytes = victim.dropped_bytes = 0.0
-        victim.ballooned_bytes = victim.shared_bytes = victim.compressed_bytes = victim.file_bytes = victim.locked_bytes = 0.0
+        self.leave(victim)
         if victim.killed is not None:
             victim.killed()
+
+    def leave(self, holding: Holding) -> None:
+        """All that an owner has is free again."""
+        self.swap.drop(holding.swapped_bytes)
+        holding.asked_bytes = holding.resident_bytes = holding.swapped_bytes = holding.dropped_bytes = 0.0
+        holding.ballooned_bytes = holding.shared_bytes = holding.compressed_bytes = holding.file_bytes = holding.locked_bytes = 0.0
 
     def kill_all(self, reason: Reason, asked_by: str) -> None:
         """End everybody: the virtual machine whose memory this is has been killed."""

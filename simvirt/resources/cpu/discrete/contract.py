@@ -293,6 +293,10 @@ class AbstractProcessor(ABC):
         """The current task, a virtual processor, has nothing more to run."""
 
     @abstractmethod
+    def withdraw(self, task: Task, now: float) -> None:
+        """A thread that stands still from now on leaves, in whatever state it is: running, waiting, or as an interrupt."""
+
+    @abstractmethod
     def occupy(self, now: float) -> None:
         """Be idle no more."""
 

@@ -191,6 +191,10 @@ class Processor(AbstractProcessor):
         handler.sleep(now)
         handler.awake = False
         self.handler = None
+        return self._after_interrupt(now)
+
+    def _after_interrupt(self, now: float) -> bool:
+        """Handle the next interrupt, or go back to the task that was interrupted; whether there was no further one."""
         if self._pending:
             self._handle_next(now, now)
             return False
@@ -205,6 +209,28 @@ class Processor(AbstractProcessor):
         """The current task, a virtual processor, has nothing more to run."""
         self._let_go(task, now)
         self.request(now)
+
+    def withdraw(self, task: Task, now: float) -> None:
+        if task is self.handler:
+            assert isinstance(task, DiscreteThread)
+            task.awake = False
+            self.handler = None
+            self._after_interrupt(now)
+            self.request(now)
+        elif task in self._pending:
+            assert isinstance(task, DiscreteThread)
+            task.wait_s += now - task.waiting_since
+            task.awake = False
+            self._pending.remove(task)
+            self.request(now)
+        elif task is self.current:
+            self.let_sleep(task, now)
+        else:
+            task.wait_s += now - task.waiting_since
+            self.charge(now)
+            task.awake = False
+            self.queue.dequeue(task, now)
+            self.arm(now)
 
     def _let_go(self, task: Task, now: float) -> None:
         self.charge(now)

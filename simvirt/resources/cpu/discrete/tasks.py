@@ -25,7 +25,7 @@ class DiscreteThread(Task, AbstractThread):
     """A thread: it makes progress from `since` on while it runs, and its burst is over at `ends`."""
 
     __slots__ = (
-        "argument", "began", "busy_s", "domain", "done", "ends", "later", "left_s", "limit", "lock", "overhead_s", "preemptible",
+        "argument", "began", "busy_s", "domain", "done", "ends", "frozen", "later", "left_s", "limit", "lock", "overhead_s", "preemptible",
         "runnable_s", "running", "seat", "since", "speed", "spun_s", "stalled_s", "stalls", "woke",
     )  # fmt: skip
 
@@ -53,6 +53,8 @@ class DiscreteThread(Task, AbstractThread):
         """The burst that comes once its core, which was idle, is awake. Until then it shares caches and execution units with nobody."""
         self.lock: AbstractLock | None = None
         """What it spins for at present."""
+        self.frozen = False
+        """Whether it stands still; what it has to do then stays with it."""
         self.preemptible = True
         """Whether its kernel may take the processor away from it; whoever is below that kernel may in any case."""
         self.busy_s = self.overhead_s = self.runnable_s = self.stalled_s = self.spun_s = 0.0
@@ -107,11 +109,30 @@ class DiscreteThread(Task, AbstractThread):
     def disable_preemption(self, disabled: bool) -> None:
         self.preemptible = not disabled
 
+    def freeze(self) -> None:
+        if self.frozen:
+            return
+        self.frozen = True
+        if self.awake and self.done is not None:
+            now = self.domain.engine._now
+            self.bring(now)
+            self.pause(now)
+            assert self.processor is not None
+            self.processor.withdraw(self, now)
+            self.sleep(now)
+            self.domain.agenda.settle(now)
+
+    def thaw(self) -> None:
+        if self.frozen:
+            self.frozen = False
+            if self.done is not None:
+                self._begin(self.left_s, self.done, self.argument)
+
     def _begin(self, cpu_s: float, done: Done, argument: Any) -> None:
         self.done = done
         self.argument = argument
         self.left_s = cpu_s
-        if not self.awake:  # else it goes on without a pause
+        if not self.awake and not self.frozen:  # else it goes on without a pause, or not at all
             domain = self.domain
             now = domain.engine._now
             self.woke = now
@@ -170,13 +191,13 @@ class DiscreteThread(Task, AbstractThread):
         return memory_s, sibling_s
 
     def finish(self, now: float) -> bool:
-        """The burst is over: tell the caller. Whether the next one has been started at once."""
+        """The burst is over: tell the caller. Whether the next one has been started at once, and may go on."""
         self.pause(now)
         done = self.done
         assert done is not None
         self.done = None
         done(self.argument)
-        if self.done is None:
+        if self.done is None or self.frozen:
             return False
         self.resume(now, now)
         return True

@@ -8,7 +8,7 @@ from math import inf
 from typing import Any, Protocol, final
 
 from simvirt.engine import Engine, Wakeup
-from simvirt.resources.cpu.contract import AbstractThread, Done, Share
+from simvirt.resources.cpu.contract import AbstractLock, AbstractThread, Done, Share
 from simvirt.resources.cpu.fluid.gate import Gate
 from simvirt.resources.cpu.fluid.node import AbstractDivider, Burst, Node
 
@@ -100,12 +100,20 @@ class Runner(Protocol):
     def squeeze(self, thread: FluidThread, cpu_s: float) -> None:
         """Start a burst where something holds the thread back."""
 
+    def withdraw(self, thread: FluidThread) -> float | None:
+        """Take the burst of a thread back: the work that is left of it; None if it has just been served."""
+
+
+def _frozen(_: Any) -> None:
+    """What a frozen thread has for a burst."""
+    raise AssertionError("a frozen thread has been served")
+
 
 @final
 class FluidThread(AbstractThread):
     """A thread under fluid sharing: at most 1 core, equal to the other threads of its group."""
 
-    __slots__ = ("argument", "done", "gates", "name", "pool", "runner", "since")
+    __slots__ = ("argument", "done", "gates", "kept", "lock", "name", "pool", "runner", "since")
 
     def __init__(self, name: str, pool: Pool, runner: Runner) -> None:
         self.name = name
@@ -116,9 +124,44 @@ class FluidThread(AbstractThread):
         self.argument: Any = None
         self.since = 0.0
         """At full speed: since when its time is not in the account of the pool yet."""
+        self.kept: tuple[float, Done, Any] | None = None
+        """The burst of a frozen thread."""
+        self.lock: AbstractLock | None = None
+        """What it asked for while it was frozen."""
+
+    def freeze(self) -> None:
+        if self.done is _frozen:
+            return
+        if self.done is not None:
+            done, argument = self.done, self.argument
+            left_s = self.runner.withdraw(self)
+            if left_s is None:
+                return
+            self.kept = (left_s, done, argument)
+        self.done = _frozen
+
+    def thaw(self) -> None:
+        if self.done is _frozen:
+            self.done = None
+            kept, self.kept = self.kept, None
+            lock, self.lock = self.lock, None
+            if kept is not None:
+                self.run(*kept)
+            elif lock is not None:
+                lock.came_back(self)
+
+    def has_processor(self) -> bool:
+        return self.done is not _frozen
+
+    def spin(self, lock: AbstractLock, done: Done, argument: Any) -> None:
+        if self.done is _frozen:
+            self.lock = lock
 
     def run(self, cpu_s: float, done: Done, argument: Any) -> None:
         if self.done is not None:
+            if self.done is _frozen:
+                self.kept = (cpu_s, done, argument)
+                return
             raise RuntimeError(f"thread {self.name}: runs a burst already; wait until it is done")
         if not 0.0 < cpu_s < inf:
             raise ValueError(f"thread {self.name}: burst of {cpu_s} s; must be positive and finite")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import count
 from math import inf
@@ -197,35 +197,36 @@ class FluidScheduler(AbstractScheduler):
             self._settle(now)
             self._take_aim()
 
-    def withdraw(self, threads: Iterable[FluidThread]) -> None:
-        """Take threads out in the midst of their bursts, as when their process is killed: nobody is called, what they had stays theirs.
-
-        Not to be called from a burst's `done`: what ends at the same instant is no longer in any queue then.
-        """
-        if self.aim == -inf:
-            raise RuntimeError("withdraw: called from the end of a burst; do it in an event of its own")
-        now = self.engine._now
-        going = {thread for thread in threads if thread.done is not None}
-        islands = {island: None for thread in going if (island := self._island_of(thread.pool)) is not None}
-        for end, _, thread in self.queue:
-            if thread.__class__ is FluidThread and thread in going:
-                assert end >= now
-                thread.pool.full_speed_s += now - thread.since
-                for gate in thread.gates:
-                    gate.room += 1.0
-        self.queue[:] = [burst for burst in self.queue if burst[2].__class__ is not FluidThread or burst[2] not in going]
-        heapify(self.queue)
-        stay = [burst for island in islands for burst in self._close(island, now) if burst[2] not in going]
-        for thread in going:
-            thread.done = thread.argument = None
+    def withdraw(self, thread: FluidThread) -> float | None:
+        """Take the burst of a thread back: the work that is left of it; None if it has just been served."""
+        now, queue = self.engine._now, self.queue
+        found = next((i for i, burst in enumerate(queue) if burst[2] is thread), None)
+        if found is not None:
+            left_s = queue[found][0] - now
+            queue[found] = queue[-1]
+            queue.pop()
+            heapify(queue)
+            thread.pool.full_speed_s += now - thread.since
             for gate in thread.gates:
-                if gate.crowd:
-                    gate.crowd -= 1
-                else:
-                    gate.idle_since.append(now)
-        self._readmit(stay, now)
-        self._settle(now)
-        self._take_aim()
+                gate.room += 1.0
+        else:
+            island = self._island_of(thread.pool)
+            bursts = [] if island is None else self._close(island, now)
+            mine = next((burst for burst in bursts if burst[2] is thread), None)
+            self._readmit([burst for burst in bursts if burst is not mine], now)
+            if mine is None:
+                return None
+            left_s = mine[0]
+        for gate in thread.gates:
+            if gate.crowd:
+                gate.crowd -= 1
+            else:
+                gate.idle_since.append(now)
+        thread.done = None
+        if self.aim > -inf:
+            self._settle(now)
+            self._take_aim()
+        return left_s
 
     def _serve(self) -> None:
         """Wake-up: take out what has been served, tell the callers in order of start, then look for the next completion.
