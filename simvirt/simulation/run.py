@@ -9,7 +9,7 @@ from simvirt.catalog import Catalog
 from simvirt.cpu_limits import free_cores
 from simvirt.engine import Engine
 from simvirt.layers.hardware import Hardware
-from simvirt.layers.path import plan_path
+from simvirt.layers.path import Path, plan_path
 from simvirt.layers.stack import Stack
 from simvirt.randomness import Streams, uniforms
 from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler
@@ -56,6 +56,8 @@ class Simulation:
         self._kernels = Kernels(self.engine, self._stack.hardware)
         level = self._resolved.shared_level
         self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, level, places=not self._resolved.is_fluid)
+        self._paths: dict[tuple[str, str], Path] = {}
+        """The way of each class of requests, by group and class: planned once for all tenants of a group."""
         self._processes: dict[AbstractGroup, str] = {}
         """Groups of the tenants' own processes."""
         self._free_cores = free_cores(scenario.tenants, self._stack.hardware.processors)
@@ -130,11 +132,8 @@ class Simulation:
         storage = TenantStorage(self.engine, name, group, self.host.disk, self.host.disk_bus, self._kernels)
 
         def bind_class(request_class: RequestClass, finished: Finished, failed: Failed, *, awaited: bool) -> BoundPath:
-            path = plan_path(stack, with_growth(request_class.demand, workload.footprint))
-            if group.peer == "host":
-                path = path.off_the_wire()
             return bind(
-                path,
+                self._path(stack, group, request_class, workload),
                 self.host,
                 self.tree,
                 branch,
@@ -153,6 +152,14 @@ class Simulation:
         if self.memory is not None:
             self.memory.attach(tenant)
         return tenant
+
+    def _path(self, stack: Stack, group: Tenants, request_class: RequestClass, workload: Workload) -> Path:
+        """The way of one class of requests of a group down its stack."""
+        key = (group.name, request_class.name)
+        if key not in self._paths:
+            path = plan_path(stack, with_growth(request_class.demand, workload.footprint))
+            self._paths[key] = path.off_the_wire() if group.peer == "host" else path
+        return self._paths[key]
 
     def _restart(self) -> None:
         self.host.scheduler.restart()
