@@ -83,6 +83,8 @@ class Scenario(_Description):
     """Swap space of the host, for its processes; none unless given. Swap files that a hypervisor makes for its machines come with it."""
     overcommit_memory: bool = False
     """Whether virtual machines may be promised more memory than there is."""
+    background: bool = False
+    """Whether systems of virtual machines do what idle systems do: their timers and daemons. Where their profiles say how much."""
     override: dict[str, float | str] = {}
     """Numbers set by hand: `layer.field` or `workload.request.operation.field` → value in its own unit, text with a unit,
     or the word low or high for that end of its range."""

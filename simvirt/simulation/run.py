@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from math import inf
 
 from simvirt.catalog import Catalog
 from simvirt.cpu_limits import free_cores
 from simvirt.engine import Engine
+from simvirt.layers.background import Background
 from simvirt.layers.hardware import Hardware
 from simvirt.layers.path import Path, plan_path
 from simvirt.layers.stack import Stack
@@ -18,15 +20,18 @@ from simvirt.resources.cpu.scheduling import make_scheduler
 from simvirt.resources.moderation import Moderation
 from simvirt.resources.nic import Nic
 from simvirt.resources.stages import Failed
+from simvirt.resources.threads import ThreadPool
 from simvirt.scenario import Resolved, Scenario, Tenants, check_scenario
 from simvirt.simulation.binding import BoundPath, Host, bind
 from simvirt.simulation.contention import share_memory
 from simvirt.simulation.counters import counted, decisions_of
-from simvirt.simulation.instances import InstanceTree, TenantShare
+from simvirt.simulation.instances import Branch, InstanceTree, TenantShare
 from simvirt.simulation.memory import MemorySystem, TenantMemory, can_run_short, limits_of, with_growth
 from simvirt.simulation.outcome import InstanceAccount, RunOutcome
 from simvirt.simulation.storage import DiskOfHost, Kernels, TenantStorage, make_disks, with_page_cache
 from simvirt.simulation.tenant import Finished, Tenant
+from simvirt.workloads.arrivals import Poisson
+from simvirt.workloads.distributions import Constant
 from simvirt.workloads.profile import RequestClass, Workload
 
 __all__ = ["Simulation", "simulate"]
@@ -64,6 +69,7 @@ class Simulation:
         """Those that no virtual processor is pinned to."""
         self.memory = self._memory()
         self.tenants = [tenant for group, workload in self._resolved.groups for tenant in self._tenants(group, workload)]
+        self._systems = [] if self._resolved.guest is None else list(self._guests(*self._resolved.guest))
         if self.memory is not None:
             self.memory.start()
 
@@ -153,6 +159,29 @@ class Simulation:
             self.memory.attach(tenant)
         return tenant
 
+    def _guests(self, level: int, background: Background) -> Iterator[Tenant]:
+        """What the systems of virtual machines do by themselves, one for each machine: requests of nobody, which no outcome tells of."""
+        stack = Stack(self._stack.layers[: level + 1])
+        wake_up = RequestClass(name="wake-up", weight=1.0, demand=background.demand)
+        one = Constant(value=1.0)
+        work = Workload(name="system", summary="An idle system.", requires=stack.provides, threads=inf, factor=one, requests=(wake_up,))
+        path = plan_path(stack, wake_up.demand)
+        machines = {_names(group, i)[1]: group.vcpus for group in self._scenario.tenants if group.on == "platform" for i in range(group.count)}
+        for vm, vcpus in machines.items():
+            name = f"system of {vm}"
+            branch = self.tree.branch(stack, vm, vm, TenantShare(vcpus=vcpus))
+            workers = self.tree.workers(branch, name, inf, TenantShare(vcpus=vcpus))
+            group = Tenants(name="system", workload="system", load=Poisson(rate_per_s=background.wakeups_per_s.si))
+            storage = TenantStorage(self.engine, name, group, self.host.disk, self.host.disk_bus, self._kernels)
+
+            def bind_class(
+                _: RequestClass, finished: Finished, failed: Failed, *, awaited: bool,
+                branch: Branch = branch, workers: ThreadPool = workers, storage: TenantStorage = storage,
+            ) -> BoundPath:
+                return bind(path, self.host, self.tree, branch, workers, finished, failed, storage=storage, awaited=awaited)
+
+            yield Tenant(name, group, work, self.engine, self._streams, bind_class, workers, storage.work)
+
     def _path(self, stack: Stack, group: Tenants, request_class: RequestClass, workload: Workload) -> Path:
         """The way of one class of requests of a group down its stack."""
         key = (group.name, request_class.name)
@@ -167,7 +196,7 @@ class Simulation:
         self.host.moderation.restart()
         self.host.disk.restart()
         self.host.disk_bus.restart()
-        for tenant in self.tenants:
+        for tenant in (*self.tenants, *self._systems):
             tenant.restart()
         if self.memory is not None:
             self.memory.restart()
