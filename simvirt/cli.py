@@ -9,6 +9,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -115,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--platforms", metavar="A,B,...", type=_names, default=(), help="default: all that can run the scenario")
     compare.add_argument("--baseline", metavar="A", help="what the others are measured against (default: a native platform)")
     compare.set_defaults(command=_compare)
+    _add_density(commands, profiles)
     _add_image(commands, profiles)
 
     validate = commands.add_parser("validate", help="measured tables predicted beside measured: errors, order, what is missing")
@@ -128,6 +130,42 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("--workers", metavar="N", type=_at_least(1), help="processes (default: one per core)")
     validate.set_defaults(command=_validate)
     return parser
+
+
+def _add_density(commands: argparse._SubParsersAction[_Parser], profiles: _Parser) -> None:
+    density = commands.add_parser("density", parents=[profiles], help="how many tenants a host carries within a service level")
+    density.add_argument("scenario", metavar="SCENARIO.toml", type=Path)
+    slo = "what is promised, such as 'p99 < 50 ms and error rate < 1 %%, throughput >= 100 /s for web'"
+    density.add_argument("--slo", metavar="TEXT", required=True, help=slo)
+    density.add_argument("--confidence", metavar="P", type=_confidence, default=0.95, help="that it is kept (default: %(default)s)")
+    density.add_argument("--platforms", metavar="A,B,...|all", type=_names, default=(), help="default: the scenario's")
+    density.add_argument("--mix", action="store_true", help="multiply all groups of tenants in proportion (default: the first alone)")
+    ratio = "memory that virtual machines may be promised over what there is (default: 1)"
+    density.add_argument("--overcommit", metavar="R", type=_ratio, default=1.0, help=ratio)
+    density.add_argument("--requests", metavar="N", type=_at_least(100), default=8000, help="of a run, about (default: %(default)s)")
+    density.add_argument("--seed", metavar="S", type=_at_least(0), help="seed of all random numbers (default: the scenario's)")
+    density.add_argument("--csv", metavar="FILE", type=Path, help="write every trial to this file")
+    density.add_argument("--chart", metavar="FILE", type=Path, help="draw margins over tenants, as .svg or .png")
+    density.set_defaults(command=_density)
+
+
+def _confidence(text: str) -> float:
+    if not 0.5 < (number := _float(text)) < 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r}; a probability above 0.5 and below 1, such as 0.95")
+    return number
+
+
+def _ratio(text: str) -> float:
+    if not 1.0 <= (number := _float(text)) <= 1000.0:
+        raise argparse.ArgumentTypeError(f"{text!r}; a ratio from 1 to 1000, such as 1.5")
+    return number
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return nan
 
 
 def _add_image(commands: argparse._SubParsersAction[_Parser], profiles: _Parser) -> None:
@@ -247,6 +285,25 @@ def _compare(arguments: argparse.Namespace) -> list[str]:
         baseline=arguments.baseline,
         replications=arguments.replications,
         seed=arguments.seed,
+        profiles=arguments.profiles,
+    )
+
+
+def _density(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.density import density
+
+    return density(
+        _catalog(arguments),
+        arguments.scenario,
+        slo=arguments.slo,
+        confidence=arguments.confidence,
+        platforms=arguments.platforms,
+        mix=arguments.mix,
+        overcommit=arguments.overcommit,
+        requests=arguments.requests,
+        seed=arguments.seed,
+        csv=arguments.csv,
+        chart=arguments.chart,
         profiles=arguments.profiles,
     )
 

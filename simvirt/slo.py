@@ -177,6 +177,11 @@ class Slo:
     def __str__(self) -> str:
         return " and ".join(map(str, self.clauses))
 
+    @property
+    def longest_s(self) -> float:
+        """The longest response time that is promised; 0 if none is."""
+        return max((clause.bound for clause in self.clauses if _METRICS[clause.metric].dimension == "time"), default=0.0)
+
     def check(self, groups: Sequence[str]) -> None:
         """Raise SloError if it speaks of tenants that there are not."""
         unknown = [clause.group for clause in self.clauses if clause.group is not None and clause.group not in groups]

@@ -166,7 +166,8 @@ class Simulation:
         one = Constant(value=1.0)
         work = Workload(name="system", summary="An idle system.", requires=stack.provides, threads=inf, factor=one, requests=(wake_up,))
         path = plan_path(stack, wake_up.demand)
-        machines = {_names(group, i)[1]: group.vcpus for group in self._scenario.tenants if group.on == "platform" for i in range(group.count)}
+        groups = [group for group in self._scenario.tenants if group.on == "platform"]
+        machines = {_names(group, i)[1]: group.vcpus for group in groups for i in range(group.count)}
         for vm, vcpus in machines.items():
             name = f"system of {vm}"
             branch = self.tree.branch(stack, vm, vm, TenantShare(vcpus=vcpus))
