@@ -192,7 +192,8 @@ def _draw(found: dict[str, Density], slo: Slo, name: str, machine: str, catalog:
     caption = (
         f"{name} on machine {machine}, objective: {slo}. Margin of the promise that is closest to being broken, as a share of its "
         "bound, with its interval over replications, drawn from -100 % (twice the bound, or saturated) to 100 %. "
-        "Dotted: the most tenants that keep the objective, shown again by independent replications. Numbers that a full resource excludes are not simulated."
+        "Dotted: the most tenants that keep the objective, shown again by independent replications. Numbers that a full resource "
+        "excludes are not simulated."
     )
     with chart_style():
         files = render(knee_chart(knees, caption=caption), path.stem)

@@ -27,7 +27,7 @@ def load_scenario(source: Path | str | Mapping[str, Any], catalog: Catalog) -> S
 
     Raises ScenarioError with every mistake: path, value, bound and a way out.
     """
-    document = _read(Path(source)) if isinstance(source, Path | str) else dict(source)
+    document = _located(_read(Path(source)), Path(source).parent) if isinstance(source, Path | str) else dict(source)
     try:
         scenario = Scenario.model_validate(document)
     except ValidationError as error:
@@ -49,6 +49,16 @@ def _read(path: Path) -> dict[str, Any]:
         raise ScenarioError([f"{path}: {error}; the file may be cut off or not be TOML"]) from None
     if not document:
         raise ScenarioError([f"{path}: empty; a scenario needs at least a platform and [[tenants]] with workload and load"])
+    return document
+
+
+def _located(document: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The document with the files of its loads found from the folder that it is in."""
+    groups = document.get("tenants")
+    for group in groups if isinstance(groups, list) else ():
+        load = group.get("load") if isinstance(group, dict) else None
+        if isinstance(load, dict) and isinstance(load.get("file"), str):
+            load["file"] = str(folder / load["file"])
     return document
 
 
@@ -78,7 +88,7 @@ def _path(place: tuple[int | str, ...], document: Mapping[str, Any]) -> str:
         known = part in here if isinstance(here, Mapping) else isinstance(here, list | tuple) and isinstance(part, int)
         if known:
             here = here[part]
-        if known or (i == len(place) - 1 and isinstance(here, Mapping)):
+        if known or (i == len(place) - 1 and isinstance(here, Mapping) and part != here.get("kind")):
             parts.append(str(part))
     return ".".join(parts) or "scenario"
 
