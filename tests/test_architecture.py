@@ -45,7 +45,8 @@ MAY_IMPORT = {
     "density": f"{DATA_MODELS} catalog scenario simulation analysis experiment memory_plan slo",
     "reports": f"{LEAVES} metrics analysis",
     "validation": f"{DATA_MODELS} catalog scenario simulation experiment",
-    "commands": f"{DATA_MODELS} profile_reader footprint_reader catalog scenario simulation experiment analysis reports validation slo density",
+    "commands": f"{DATA_MODELS} profile_reader footprint_reader catalog scenario simulation experiment analysis reports validation"
+    " slo density",
     "cli": f"{DATA_MODELS} catalog scenario simulation experiment analysis reports commands",
 }
 """Part of simvirt (a module or folder at its top) → the other parts that it may import. Every part has a line here."""
