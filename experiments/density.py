@@ -165,12 +165,17 @@ def idle_processors(catalog: Catalog) -> pd.DataFrame:
     background = catalog.layer_memory(stack.layers[level].name).background
     assert background is not None
     low, high = (replace(background, wakeups_per_s=background.wakeups_per_s.at(end)) for end in ("low", "high"))
-    at = {name: GUESTS * background_cpu_s(stack, level, one) / 4 for name, one in (("low", low), ("value", background), ("high", high))}
-    return pd.DataFrame([
-        {"guest": "Debian", "measured": MEASURED["Debian"], "predicted": at["value"], "low": at["low"], "high": at["high"], "role": "as is"},
-        {"guest": "Tinyx", "measured": MEASURED["Tinyx"], "predicted": at["low"], "low": at["low"], "high": at["value"], "role": "low end"},
-        {"guest": "Docker", "measured": MEASURED["Docker"], "predicted": 0.0, "low": 0.0, "high": 0.0, "role": "shims not modelled"},
-    ])  # fmt: skip
+    systems = {"low": low, "value": background, "high": high}
+    at = {name: GUESTS * background_cpu_s(stack, level, one) / 4 for name, one in systems.items()}
+    rows = (
+        ("Debian", at["value"], "as the profile says"),
+        ("Tinyx", at["low"], "low end of the range"),
+        ("Docker", 0.0, "shims not modelled"),
+    )
+    ends = {"low": at["low"], "high": at["high"]}
+    return pd.DataFrame(
+        [{"guest": guest, "measured": MEASURED[guest], "predicted": share, **ends, "how": how} for guest, share, how in rows]
+    )
 
 
 def tables(results: Results) -> dict[str, pd.DataFrame]:
@@ -215,8 +220,8 @@ def _bars(results: Results, table: pd.DataFrame, quick: bool) -> Figure:
         axis.set_xlabel("Tenants on 8 cores")
         axis.grid(visible=False, axis="y")
     caption = (
-        f"On machine {MACHINE}, fluid CPU sharing. Beside each bar: what gives out first. Each number keeps its promise at 95 % confidence and "
-        "again in independent replications; one more does not, or a resource is full by the utilization law. Noisy: one batch job of 16 "
+        f"On machine {MACHINE}, fluid CPU sharing. Beside each bar: what gives out first. Each number keeps its promise at 95 % confidence "
+        "and again in independent replications; one more does not, or a resource is full by the utilization law. Noisy: one batch job of 16 "
         "threads for every two services, all with 2 virtual processors where there are any; the bars count all of them."
     )
     bottom = add_caption(figure, caption if not quick else f"A quick run. {caption}")
@@ -241,8 +246,8 @@ def _idle_bars(results: Results, table: pd.DataFrame) -> Figure:
     axes.set_xlabel("Idle web services on a host of 64 GiB and 8 cores")
     axes.grid(visible=False, axis="y")
     caption = (
-        "Bounds of resources, not simulated. A service keeps its memory whether it is asked for anything or not; systems of virtual machines "
-        "wake up 25 times a second (from a comment of 2023 on one distribution; range 2 to 100) for 10 us (assumed). No overcommitment; "
+        "Bounds of resources, not simulated. A service keeps its memory whether it is asked for anything or not; systems of virtual "
+        "machines wake up 25 times a second (from a comment of 2023 on one distribution; range 2 to 100) for 10 us (assumed). No overcommitment; "
         "machines have the smallest size, in steps of 128 MiB, that leaves a fifth free."
     )
     bottom = add_caption(figure, caption)
