@@ -220,9 +220,9 @@ def _bars(results: Results, table: pd.DataFrame, quick: bool) -> Figure:
         axis.set_xlabel("Tenants on 8 cores")
         axis.grid(visible=False, axis="y")
     caption = (
-        f"On machine {MACHINE}, fluid CPU sharing. Beside each bar: what gives out first. Each number keeps its promise at 95 % confidence "
-        "and again in independent replications; one more does not, or a resource is full by the utilization law. Noisy: one batch job of 16 "
-        "threads for every two services, all with 2 virtual processors where there are any; the bars count all of them."
+        f"On machine {MACHINE}, fluid CPU sharing. Beside each bar: what gives out first. Each number keeps its promise at 95 % "
+        "confidence and again in independent replications; one more does not, or a resource is full by the utilization law. "
+        "Noisy: one batch job of 16 threads for every two services, all with 2 virtual processors where there are any; the bars count all of them."
     )
     bottom = add_caption(figure, caption if not quick else f"A quick run. {caption}")
     figure.tight_layout(rect=(0.0, bottom, 1.0, 0.94))
@@ -247,8 +247,8 @@ def _idle_bars(results: Results, table: pd.DataFrame) -> Figure:
     axes.grid(visible=False, axis="y")
     caption = (
         "Bounds of resources, not simulated. A service keeps its memory whether it is asked for anything or not; systems of virtual "
-        "machines wake up 25 times a second (from a comment of 2023 on one distribution; range 2 to 100) for 10 us (assumed). No overcommitment; "
-        "machines have the smallest size, in steps of 128 MiB, that leaves a fifth free."
+        "machines wake up 25 times a second (from a comment of 2023 on one distribution; range 2 to 100) for 10 us (assumed). No "
+        "overcommitment; machines have the smallest size, in steps of 128 MiB, that leaves a fifth free."
     )
     bottom = add_caption(figure, caption)
     figure.tight_layout(rect=(0.0, bottom, 1.0, 0.94))
