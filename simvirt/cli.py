@@ -9,6 +9,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -125,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--platforms", metavar="A,B,...", type=_names, default=(), help=surveyed)
     compare.add_argument("--baseline", metavar="A", help="what the others are measured against (default: a native platform)")
     compare.set_defaults(command=_compare)
+    _add_density(commands, profiles)
     _add_image(commands, profiles)
     _add_failures(commands, runs, profiles)
     _add_validate(commands)
@@ -158,6 +160,8 @@ def _add_sweep(commands: argparse._SubParsersAction[_Parser], profiles: _Parser)
     for name, what in (("ca", "certificate of the authority"), ("cert", "own certificate"), ("key", "own key")):
         sweep.add_argument(f"--tls-{name}", metavar="FILE", type=Path, help=f"{what} for a tls:// scheduler")
     sweep.set_defaults(command=_sweep)
+
+
 def _add_studies(commands: argparse._SubParsersAction[_Parser], runs: _Parser, profiles: _Parser) -> None:
     _add_sweep(commands, profiles)
 
@@ -176,6 +180,8 @@ def _add_studies(commands: argparse._SubParsersAction[_Parser], runs: _Parser, p
     sensitivity.add_argument("--csv", metavar="FILE", type=Path, help="write the table; a report shows results/NAME/sensitivity.csv")
     sensitivity.add_argument("--chart", metavar="FILE", type=Path, help="draw the tornado, as .svg or .png")
     sensitivity.set_defaults(command=_sensitivity)
+
+
 def _add_failures(commands: argparse._SubParsersAction[_Parser], runs: _Parser, profiles: _Parser) -> None:
     endurance = commands.add_parser("availability", parents=[runs, profiles], help="years of faults and repairs: who is up how often")
     endurance.add_argument("--years", metavar="Y", type=_positive, default=100.0, help="simulated time of each run (default: %(default)g)")
@@ -188,6 +194,42 @@ def _add_failures(commands: argparse._SubParsersAction[_Parser], runs: _Parser, 
     escape.add_argument("--per-vm", metavar="M", type=_at_least(1), default=1, help="tenants in each machine (default: %(default)s)")
     escape.add_argument("--years", metavar="Y", type=_positive, default=1.0, help="time that it has (default: %(default)g)")
     escape.set_defaults(command=_escape)
+
+
+def _add_density(commands: argparse._SubParsersAction[_Parser], profiles: _Parser) -> None:
+    density = commands.add_parser("density", parents=[profiles], help="how many tenants a host carries within a service level")
+    density.add_argument("scenario", metavar="SCENARIO.toml", type=Path)
+    slo = "what is promised, such as 'p99 < 50 ms and error rate < 1 %%, throughput >= 100 /s for web'"
+    density.add_argument("--slo", metavar="TEXT", required=True, help=slo)
+    density.add_argument("--confidence", metavar="P", type=_confidence, default=0.95, help="that it is kept (default: %(default)s)")
+    density.add_argument("--platforms", metavar="A,B,...|all", type=_names, default=(), help="default: the scenario's")
+    density.add_argument("--mix", action="store_true", help="multiply all groups of tenants in proportion (default: the first alone)")
+    ratio = "memory that virtual machines may be promised over what there is (default: 1)"
+    density.add_argument("--overcommit", metavar="R", type=_ratio, default=1.0, help=ratio)
+    density.add_argument("--requests", metavar="N", type=_at_least(100), default=8000, help="of a run, about (default: %(default)s)")
+    density.add_argument("--seed", metavar="S", type=_at_least(0), help="seed of all random numbers (default: the scenario's)")
+    density.add_argument("--csv", metavar="FILE", type=Path, help="write every trial to this file")
+    density.add_argument("--chart", metavar="FILE", type=Path, help="draw margins over tenants, as .svg or .png")
+    density.set_defaults(command=_density)
+
+
+def _confidence(text: str) -> float:
+    if not 0.5 < (number := _float(text)) < 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r}; a probability above 0.5 and below 1, such as 0.95")
+    return number
+
+
+def _ratio(text: str) -> float:
+    if not 1.0 <= (number := _float(text)) <= 1000.0:
+        raise argparse.ArgumentTypeError(f"{text!r}; a ratio from 1 to 1000, such as 1.5")
+    return number
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return nan
 
 
 def _add_image(commands: argparse._SubParsersAction[_Parser], profiles: _Parser) -> None:
@@ -320,6 +362,8 @@ def _window(arguments: argparse.Namespace) -> str | None:
         raise UsageError("--trace-window: of what? give --trace FILE.json.gz too")
     window: str | None = arguments.trace_window
     return window
+
+
 def _availability(arguments: argparse.Namespace) -> list[str]:
     from simvirt.commands.availability import availability
 
@@ -372,6 +416,8 @@ def _sweep(arguments: argparse.Namespace) -> list[str]:
         print("\n".join(told), flush=True)
         raise ResultsError(f"{failures} runs failed: see `failed` in runs.csv; the same command tries them again")
     return told
+
+
 def _report(arguments: argparse.Namespace) -> list[str]:
     from simvirt.commands.report import report
 
@@ -390,6 +436,25 @@ def _sensitivity(arguments: argparse.Namespace) -> list[str]:
         tenant=arguments.tenant,
         samples=arguments.sobol,
         replications=arguments.replications,
+        seed=arguments.seed,
+        csv=arguments.csv,
+        chart=arguments.chart,
+        profiles=arguments.profiles,
+    )
+
+
+def _density(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.density import density
+
+    return density(
+        _catalog(arguments),
+        arguments.scenario,
+        slo=arguments.slo,
+        confidence=arguments.confidence,
+        platforms=arguments.platforms,
+        mix=arguments.mix,
+        overcommit=arguments.overcommit,
+        requests=arguments.requests,
         seed=arguments.seed,
         csv=arguments.csv,
         chart=arguments.chart,

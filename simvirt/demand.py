@@ -49,6 +49,7 @@ __all__ = [
     "Send",
     "Spawn",
     "Syscall",
+    "Timer",
     "Wake",
     "Yield",
 ]
@@ -184,6 +185,13 @@ class Receive(OsOperation):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wake(OsOperation):
     """A thread that waited for what came before (a message) is made to run, `count` times."""
+
+    count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timer(OsOperation):
+    """Timers that somebody set expire, and are set anew: `count` times."""
 
     count: float = 0.0
 

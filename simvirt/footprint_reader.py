@@ -1,22 +1,24 @@
-"""Builds what layers and workloads take of memory from the tables `footprint` and `shortage` of their profiles."""
+"""Builds what profiles say beside costs: what layers and workloads take of memory (`footprint`, `shortage`), what a kernel does when nobody
+asks it for anything (`background`), and how many there may be (`maximum`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, get_type_hints
 
 from simvirt.errors import CatalogError, nearest
 from simvirt.evidence import Reference
+from simvirt.layers.background import NO_MAXIMUM, Background, Maximum
 from simvirt.layers.footprint import NO_FOOTPRINT, AbstractFootprint, HypervisorFootprint, KernelFootprint, RuntimeFootprint
-from simvirt.profile_reader import build_part, override_entries
+from simvirt.profile_reader import build_cost, build_part, override_entries
 from simvirt.resources.memory.rules import Shortage
 from simvirt.workloads.footprint import Footprint, Growth, Heap
 
 __all__ = ["LAYER_TABLES", "WORKLOAD_TABLE", "LayerMemory", "build_layer_memory", "build_workload_footprint", "is_memory_path"]
 
-LAYER_TABLES: Final = ("footprint", "shortage")
-"""Tables of a layer's profile that speak of memory."""
+LAYER_TABLES: Final = ("footprint", "shortage", "background", "maximum")
+"""Tables of a layer's profile that stand beside its costs."""
 WORKLOAD_TABLE: Final = "footprint"
 
 _FOOTPRINTS: Final[Mapping[str, type[AbstractFootprint]]] = {
@@ -31,15 +33,18 @@ _FOOTPRINTS: Final[Mapping[str, type[AbstractFootprint]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerMemory:
-    """What a layer's profile says of memory."""
+    """What a layer's profile says of memory, and of what it takes and allows without being asked for anything."""
 
     footprint: AbstractFootprint = NO_FOOTPRINT
     shortage: Shortage | None = None
     """How it gets memory back when it runs short; None for a layer that manages none."""
+    background: Background | None = None
+    """What its kernel does by itself in a virtual machine; None where that is not known."""
+    maximum: Maximum = NO_MAXIMUM
 
 
 def is_memory_path(path: str) -> bool:
-    """Whether an override is meant for a number of memory: `layer.footprint.field`."""
+    """Whether an override is meant for a number that stands beside costs: `layer.footprint.field`."""
     return path.split(".")[1:2] in ([table] for table in LAYER_TABLES)
 
 
@@ -51,8 +56,11 @@ def build_layer_memory(
     _override(name, tables, overrides)
     problems: list[str] = []
     built: dict[str, Any] = {}
-    kinds = {"footprint": _FOOTPRINTS.get(str(table.get("kind"))), "shortage": Shortage}
+    kinds = {"footprint": _FOOTPRINTS.get(str(table.get("kind"))), "shortage": Shortage, "background": Background}
     for key, entries in tables.items():
+        if key == "maximum":
+            built[key] = _build_maximum(f"layers/{name}.maximum", entries, references, problems)
+            continue
         kind = kinds[key]
         if kind is None:
             problems.append(f"layers/{name}.{key}: a layer of kind {table.get('kind')!r} takes no memory; remove the table")
@@ -61,6 +69,17 @@ def build_layer_memory(
     if problems:
         raise CatalogError(problems)
     return LayerMemory(**built)
+
+
+def _build_maximum(path: str, table: Any, references: Mapping[str, Reference], problems: list[str]) -> Maximum:
+    """What is allowed at most; what the table says nothing of is without bound."""
+    known = [field.name for field in fields(Maximum)]
+    if not isinstance(table, Mapping):
+        problems.append(f"{path}: {table!r}; must be a table, such as [maximum.{known[0]}]")
+        return NO_MAXIMUM
+    problems += [f"{path}.{key}: nothing that is counted; {nearest(key, known)}" for key in sorted(table.keys() - set(known))]
+    costs = {key: build_cost(table[key], key, f"{path}.{key}", references, problems) for key in known if key in table}
+    return Maximum(**costs)
 
 
 def build_workload_footprint(

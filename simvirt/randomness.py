@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from itertools import chain, repeat
+from itertools import chain, count, repeat, takewhile
 from typing import Final
 
 import numpy as np
@@ -17,6 +17,8 @@ __all__ = ["BLOCK", "Streams", "blocks", "uniforms"]
 
 BLOCK: Final = 4096
 """Draws made at once."""
+FIRST_BLOCK: Final = 32
+"""Draws made at first: a host may have ten thousand tenants with a request each."""
 
 
 class Streams:
@@ -42,8 +44,10 @@ class Streams:
 
 
 def blocks(draw: Callable[[int], np.ndarray], size: int = BLOCK) -> Iterator[float]:
-    """An endless iterator over `draw(size)`, block after block."""
-    return chain.from_iterable(draw(size).tolist() for _ in repeat(None))
+    """An endless iterator over `draw(n)`, block after block: the first are small, as many who draw need little; then `size` each."""
+    first = min(size, FIRST_BLOCK)
+    growing = takewhile(lambda n: n < size, (first << i for i in count()))
+    return chain.from_iterable(draw(n).tolist() for n in chain(growing, repeat(size)))
 
 
 def uniforms(rng: np.random.Generator) -> Iterator[float]:

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "metrics": LEAVES,
     "workloads": LEAVES,
     "resources": f"{LEAVES} metrics",
+    "slo": f"{LEAVES} metrics",
     "faults": f"{LEAVES} layers",
     "images": f"{LEAVES} resources",
     "startup": f"{LEAVES} layers",
@@ -49,9 +50,11 @@ MAY_IMPORT = {
     "simulation": f"{DATA_MODELS} analysis startup catalog scheduler_choice cpu_limits memory_contention memory_plan scenario tenant_place",
     "analysis": f"{LEAVES} metrics",
     "experiment": f"{DATA_MODELS} catalog scenario simulation analysis",
+    "density": f"{DATA_MODELS} catalog scenario simulation analysis experiment memory_plan slo",
     "reports": f"{LEAVES} metrics analysis",
     "validation": f"{DATA_MODELS} catalog scenario simulation experiment",
-    "commands": f"{DATA_MODELS} startup profile_reader footprint_reader catalog scenario simulation experiment analysis reports validation",
+    "commands": f"{DATA_MODELS} startup profile_reader footprint_reader catalog scenario simulation experiment analysis reports validation"
+    " slo density",
     "cli": f"{DATA_MODELS} catalog scenario simulation experiment analysis reports commands",
 }
 """Part of simvirt (a module or folder at its top) → the other parts that it may import. Every part has a line here."""

@@ -20,7 +20,7 @@ from simvirt.experiment.runner import Point, PointOutcome
 from simvirt.layers.contract import costs_of
 from simvirt.scenario import Scenario, check_scenario
 
-__all__ = ["compare", "native_platform", "on_platform"]
+__all__ = ["Candidates", "candidates_on", "check_platforms", "compare", "native_platform", "on_platform"]
 
 BASELINE_FAMILY: Final = "native"
 """The first platform of this family is the baseline unless another is named."""
@@ -29,7 +29,7 @@ _MEAN: Final = "response_time_mean_s"
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidates:
+class Candidates:
     """Which platforms can run a scenario, and why the others cannot."""
 
     scenarios: dict[str, Scenario]
@@ -48,12 +48,12 @@ def compare(
 ) -> list[str]:
     """Run a scenario on each platform (if none is named, those that surveys include) on one machine, and set the results side by side."""
     scenario = read_scenario(path, catalog, replications=replications, seed=seed)
-    _check_names((*platforms, *([baseline] if baseline else [])), catalog)
+    check_platforms((*platforms, *([baseline] if baseline else [])), catalog)
     machine = scenario.machine or catalog.platform(scenario.platform).machine
     scenario = scenario.model_copy(update={"machine": machine})
     reference = baseline or native_platform(catalog)
     names = tuple(platforms) or tuple(name for name in catalog.names("platforms") if catalog.platform(name).surveyed)
-    candidates = _candidates(scenario, (*([reference] if reference else []), *names), catalog)
+    candidates = candidates_on(scenario, (*([reference] if reference else []), *names), catalog)
     if baseline in candidates.reasons:
         raise ScenarioError(f"baseline {baseline}: {problem}" for problem in candidates.reasons[baseline])
     if reference not in candidates.scenarios:
@@ -67,15 +67,17 @@ def compare(
     return list(_report(scenario, reference, outcomes, candidates.reasons))
 
 
-def _check_names(names: Sequence[str], catalog: Catalog) -> None:
+def check_platforms(names: Sequence[str], catalog: Catalog) -> None:
+    """Raise CatalogError for names of platforms that there are not."""
     known = catalog.names("platforms")
     unknown = [f"platform {name!r} is unknown; {nearest(name, known)}" for name in dict.fromkeys(names) if name not in known]
     if unknown:
         raise CatalogError(unknown)
 
 
-def _candidates(scenario: Scenario, platforms: Sequence[str], catalog: Catalog) -> _Candidates:
-    found = _Candidates({}, {})
+def candidates_on(scenario: Scenario, platforms: Sequence[str], catalog: Catalog) -> Candidates:
+    """The scenario moved to each platform that can run it. Raises ScenarioError if none can."""
+    found = Candidates({}, {})
     for name in dict.fromkeys(platforms):
         try:
             found.scenarios[name] = on_platform(scenario, name, catalog)

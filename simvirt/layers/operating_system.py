@@ -37,6 +37,7 @@ from simvirt.demand import (
     Send,
     Spawn,
     Syscall,
+    Timer,
     Wake,
 )
 from simvirt.evidence import Choice, Cost
@@ -132,7 +133,7 @@ class OperatingSystem(AbstractLayer):
     """A kernel that offers processes, sockets and files on a machine.
 
     CPU charged = syscalls * syscall_s + faults * page_fault_s + switches * (context_switch_s + displaced * refill) + spawns * spawn_s
-    + packets * (receive_s | send_s) + bytes * per_byte + ios * (submit_s + complete_s) + busy time * tick_hz * tick_s.
+    + packets * (receive_s | send_s) + bytes * per_byte + ios * (submit_s + complete_s) + (timers + busy time * tick_hz) * tick_s.
 
     Receiving is done in an interrupt, sending on the sender. A thread that waited, for a message or for the disk, is woken first. The
     interrupt of a completion is due only if its handler sleeps: completions that come while it works are found by it. Buffered writes are
@@ -201,6 +202,9 @@ class OperatingSystem(AbstractLayer):
                 return self._receive(operation)
             case Connect(count=count):
                 return in_context(INTERRUPT, *charges(Charge(cause="connect", amount=count * self.network.connect_s)))
+            case Timer(count=count):
+                expiry = Charge(cause="timer", amount=count * self.processes.tick_s)
+                return in_context(INTERRUPT, *charges(expiry), Interrupt(count=count), Privileged(count=count))
             case Wake(count=count):
                 return charges(Charge(cause="wake_up", amount=count * self.processes.wake_s, when=When.ASLEEP))
             case Send(messages=messages, packets=packets, size_bytes=size):

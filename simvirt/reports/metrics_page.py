@@ -30,8 +30,8 @@ def metrics_page() -> str:
 def _lines(known: Mapping[str, Metric]) -> Iterator[str]:
     yield "# Metrics"
     yield ""
-    yield "Made from `simvirt/metrics/catalog.toml`: run `simvirt metrics`. Values cover the measured window, from the end of warm-up to the end"
-    yield "of the run. What was not measured is missing, never 0. Unit 1 is that of shares, ratios and counts."
+    yield "Made from `simvirt/metrics/catalog.toml`: run `simvirt metrics`. Values cover the measured window, from the end of warm-up to the"
+    yield "end of the run. What was not measured is missing, never 0. Unit 1 is that of shares, ratios and counts."
     for entity in ENTITIES:
         those = [metric for metric in known.values() if metric.entity == entity]
         if those:

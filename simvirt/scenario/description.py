@@ -99,6 +99,8 @@ class Scenario(_Description):
     """Whether virtual machines may be promised more memory than there is."""
     faults: tuple[Fault, ...] = ()
     """What breaks; nothing unless given."""
+    background: bool = False
+    """Whether systems of virtual machines do what idle systems do: their timers and daemons. Where their profiles say how much."""
     override: dict[str, float | str] = {}
     """Numbers set by hand: `layer.field` or `workload.request.operation.field` → value in its own unit, text with a unit,
     or the word low or high for that end of its range."""

@@ -38,7 +38,7 @@ def load_scenario(source: Path | str | Mapping[str, Any], catalog: Catalog) -> S
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """What stands in a TOML file, not checked. Raises ScenarioError if it cannot be read."""
+    """What stands in a TOML file, not checked; files of its loads are found from its folder. Raises ScenarioError if it cannot be read."""
     try:
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
@@ -51,6 +51,16 @@ def read_document(path: Path) -> dict[str, Any]:
         raise ScenarioError([f"{path}: {error}; the file may be cut off or not be TOML"]) from None
     if not document:
         raise ScenarioError([f"{path}: empty; a scenario needs at least a platform and [[tenants]] with workload and load"])
+    return _located(document, path.parent)
+
+
+def _located(document: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The document with the files of its loads found from the folder that it is in."""
+    groups = document.get("tenants")
+    for group in groups if isinstance(groups, list) else ():
+        load = group.get("load") if isinstance(group, dict) else None
+        if isinstance(load, dict) and isinstance(load.get("file"), str):
+            load["file"] = str(folder / load["file"])
     return document
 
 
@@ -80,7 +90,7 @@ def _path(place: tuple[int | str, ...], document: Mapping[str, Any]) -> str:
         known = part in here if isinstance(here, Mapping) else isinstance(here, list | tuple) and isinstance(part, int)
         if known:
             here = here[part]
-        if known or (i == len(place) - 1 and isinstance(here, Mapping)):
+        if known or (i == len(place) - 1 and isinstance(here, Mapping) and part != here.get("kind")):
             parts.append(str(part))
     return ".".join(parts) or "scenario"
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from simvirt.catalog import Catalog
 from simvirt.faults.part import LayerParts
 from simvirt.footprint_reader import LayerMemory
+from simvirt.layers.background import Background
 from simvirt.layers.stack import Stack
 from simvirt.memory_plan import MemoryGround, MemoryPlan
 from simvirt.resources.cpu.scheduling import Scheduling
@@ -81,10 +82,23 @@ class Resolved:
         return tuple(found)
 
     @cached_property
+    def layer_tables(self) -> tuple[LayerMemory, ...]:
+        """What the profile of each layer says beside its costs, the machine's first."""
+        platform = self.catalog.platform(self.scenario.platform)
+        return (LayerMemory(), *(self.catalog.layer_memory(name, self.scenario.override) for name in platform.layers))
+
+    @cached_property
+    def guest(self) -> tuple[int, Background] | None:
+        """Level of the innermost system of a virtual machine, and what it does by itself, if both are known and wanted."""
+        level = self.stack.kernel_level(len(self.stack.layers) - 1)
+        background = self.layer_tables[level].background
+        inside = any(layer.provides_processors for layer in self.stack.layers[:level])
+        return (level, background) if self.scenario.background and inside and background is not None else None
+
+    @cached_property
     def memory_plans(self) -> tuple[MemoryPlan, ...] | None:
         """The memory of each group of tenants; None if a profile says nothing of memory, which then has no bounds."""
-        platform = self.catalog.platform(self.scenario.platform)
-        layers = (LayerMemory(), *(self.catalog.layer_memory(name, self.scenario.override) for name in platform.layers))
+        layers = self.layer_tables
         whole, host = MemoryGround(self.stack, layers, self.shared_level), host_stack(self.stack)
         plans = []
         for group, workload in self.groups:

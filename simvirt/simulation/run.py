@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from math import inf
 
 from simvirt.catalog import Catalog
 from simvirt.cpu_limits import free_cores
 from simvirt.engine import Engine
+from simvirt.layers.background import Background
 from simvirt.layers.hardware import Hardware
-from simvirt.layers.path import plan_path
+from simvirt.layers.path import Path, plan_path
 from simvirt.layers.stack import Stack
 from simvirt.randomness import Streams, uniforms
 from simvirt.resources.cpu.contract import AbstractGroup, AbstractScheduler
@@ -30,6 +32,8 @@ from simvirt.simulation.memory import MemorySystem, TenantMemory, can_run_short,
 from simvirt.simulation.outcome import InstanceAccount, RunOutcome
 from simvirt.simulation.storage import DiskOfHost, Kernels, TenantStorage, make_disks, with_page_cache
 from simvirt.simulation.tenant import Finished, Tenant
+from simvirt.workloads.arrivals import Poisson
+from simvirt.workloads.distributions import Constant
 from simvirt.workloads.profile import RequestClass, Workload
 
 __all__ = ["Simulation", "host_of", "simulate"]
@@ -60,12 +64,15 @@ class Simulation:
         level = self._resolved.shared_level
         self.tree = InstanceTree(self.engine, self.host.scheduler, self._stack, level, places=not self._resolved.is_fluid)
         self._branches: dict[str, Branch] = {}
+        self._paths: dict[tuple[str, str], Path] = {}
+        """The way of each class of requests, by group and class: planned once for all tenants of a group."""
         self._processes: dict[AbstractGroup, str] = {}
         """Groups of the tenants' own processes."""
         self._free_cores = free_cores(scenario.tenants, self._stack.hardware.processors)
         """Those that no virtual processor is pinned to."""
         self.memory = self._memory()
         self.tenants = [tenant for group, workload in self._resolved.groups for tenant in self._tenants(group, workload)]
+        self._systems = [] if self._resolved.guest is None else list(self._guests(*self._resolved.guest))
         if self.memory is not None:
             self.memory.start()
         self.failures = self._failures() if scenario.faults else None
@@ -146,11 +153,8 @@ class Simulation:
         def bind_class(
             request_class: RequestClass, workers: ThreadPool, finished: Finished, failed: Failed, *, awaited: bool
         ) -> BoundPath:
-            path = plan_path(stack, with_growth(request_class.demand, workload.footprint))
-            if group.peer == "host":
-                path = path.off_the_wire()
             return bind(
-                path,
+                self._path(stack, group, request_class, workload),
                 self.host,
                 self.tree,
                 branch,
@@ -170,13 +174,45 @@ class Simulation:
             self.memory.attach(tenant)
         return tenant
 
+    def _guests(self, level: int, background: Background) -> Iterator[Tenant]:
+        """What the systems of virtual machines do by themselves, one for each machine: requests of nobody, which no outcome tells of."""
+        stack = Stack(self._stack.layers[: level + 1])
+        wake_up = RequestClass(name="wake-up", weight=1.0, demand=background.demand)
+        one = Constant(value=1.0)
+        work = Workload(name="system", summary="An idle system.", requires=stack.provides, threads=inf, factor=one, requests=(wake_up,))
+        path = plan_path(stack, wake_up.demand)
+        groups = [group for group in self._scenario.tenants if group.on == "platform"]
+        machines = {group.names(i)[1]: group.vcpus for group in groups for i in range(group.count)}
+        for vm, vcpus in machines.items():
+            name = f"system of {vm}"
+            branch = self.tree.branch(stack, vm, vm, TenantShare(vcpus=vcpus))
+            workers = self.tree.workers(branch, name, inf, TenantShare(vcpus=vcpus))
+            group = Tenants(name="system", workload="system", load=Poisson(rate_per_s=background.wakeups_per_s.si))
+            storage = TenantStorage(self.engine, name, group, self.host.disk, self.host.disk_bus, self._kernels)
+
+            def bind_class(
+                _: RequestClass, workers: ThreadPool, finished: Finished, failed: Failed, *, awaited: bool,
+                branch: Branch = branch, storage: TenantStorage = storage,
+            ) -> BoundPath:
+                return bind(path, self.host, self.tree, branch, workers, finished, failed, storage=storage, awaited=awaited)
+
+            yield Tenant(name, group, work, self.engine, self._streams, bind_class, workers, self._scenario.run, storage.work)
+
+    def _path(self, stack: Stack, group: Tenants, request_class: RequestClass, workload: Workload) -> Path:
+        """The way of one class of requests of a group down its stack."""
+        key = (group.name, request_class.name)
+        if key not in self._paths:
+            path = plan_path(stack, with_growth(request_class.demand, workload.footprint))
+            self._paths[key] = path.off_the_wire() if group.peer == "host" else path
+        return self._paths[key]
+
     def _restart(self) -> None:
         self.host.scheduler.restart()
         self.host.nic.restart()
         self.host.moderation.restart()
         self.host.disk.restart()
         self.host.disk_bus.restart()
-        for tenant in self.tenants:
+        for tenant in (*self.tenants, *self._systems):
             tenant.restart()
         if self.memory is not None:
             self.memory.restart()

@@ -19,8 +19,10 @@ from typing import Annotated, Any, Final, Literal, Self, final
 import numpy as np
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from simvirt.errors import nearest
 from simvirt.quantities import PerSecond, PositivePerSecond, PositiveSeconds, Seconds
 from simvirt.randomness import BLOCK, blocks
+from simvirt.workloads.arrival_files import is_rate, known_units, rates_of, read_column, times_of
 from simvirt.workloads.client_program import ClientProgram
 from simvirt.workloads.distributions import Distribution
 
@@ -194,17 +196,20 @@ def _number(text: str) -> float | None:
 
 def _check_given(times: tuple[float, ...]) -> tuple[float, ...]:
     _check_times((f"arrival {i}", time_s) for i, time_s in enumerate(times))
-    if not times or times[-1] == 0:
+    if times and times[-1] == 0:
         raise ValueError("a trace needs arrivals, the last of them after 0 s; without them it has no rate")
     return times
 
 
 @final
 class Trace(AbstractOpenLoop):
-    """Recorded arrivals, once through: seconds from the start of the run, in order; equal times are a batch.
+    """Recorded arrivals, once through: their times, or how many came in equal intervals.
 
-    `times_s` is a list of times, or the path of a CSV file with times in its first column, with or without a header line; the file is
-    read when the description is made. Mean rate = arrivals / time of the last.
+    `times_s` are seconds from the start of the run, in order; equal times are a batch. `rates_per_s` hold for `interval_s` each: requests
+    come at random within (a Poisson process whose rate steps), and none after the last interval. Either may stand in a CSV file, `file`
+    with the name of a `column` and its `unit` (a unit of time: times; `/s`, `/min` or `count`, the requests of an interval: rates); it is
+    read when the description is made. `times_s` may also be the path of a file with times in seconds in its first column. Mean rate =
+    arrivals / time of the last, or the mean of the rates. `scaled` stretches the time axis and keeps the number of arrivals.
     """
 
     kind: Literal["trace"] = "trace"
@@ -212,21 +217,88 @@ class Trace(AbstractOpenLoop):
         tuple[Seconds, ...],
         BeforeValidator(_read_times, json_schema_input_type=list[float | str] | str),
         AfterValidator(_check_given),
-    ]
+    ] = ()
+    rates_per_s: tuple[PerSecond, ...] = ()
+    interval_s: PositiveSeconds | None = None
+    file: Annotated[str | None, Field(exclude=True)] = None
+    column: Annotated[str | None, Field(exclude=True)] = None
+    """Its name in the first line; the first column unless given."""
+    unit: Annotated[str | None, Field(exclude=True)] = None
+    """Of the column; seconds unless given."""
+    from_first: Annotated[bool, Field(exclude=True)] = False
+    """Whether times count from the first of them (a log with the time of day) or from 0."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.file is not None and not self.times_s and not self.rates_per_s:
+            for name, found in self._read(Path(self.file)).items():
+                object.__setattr__(self, name, found)  # frozen from here on
+            self._check()
+            return self
+        sources = [name for name in ("times_s", "rates_per_s", "file") if getattr(self, name)]
+        if len(sources) > 1 and self.file is not None:
+            raise ValueError(f"{' and '.join(sources)} are given; choose one")
+        asked = [name for name in ("column", "unit", "from_first") if getattr(self, name) and self.file is None]
+        if asked:
+            raise ValueError(f"{' and '.join(asked)}: of what? give a file")
+        self._check()
+        return self
+
+    def _read(self, file: Path) -> dict[str, tuple[float, ...]]:
+        """What the file says, in the place of its name."""
+        unit = self.unit or "s"
+        if unit not in known_units():
+            raise ValueError(f"unit {unit!r} is neither a time nor a rate; {nearest(unit, known_units())}")
+        if is_rate(unit) and self.interval_s is None:
+            raise ValueError(f"unit {unit!r}: rates need interval_s, the time that each line stands for")
+        if is_rate(unit) and self.from_first:
+            raise ValueError("from_first: rates begin at the start of the run; leave it out")
+        if not is_rate(unit) and self.interval_s is not None:
+            raise ValueError(f"interval_s: times in {unit} have none; leave it out, or give the unit of a rate, such as '/s'")
+        cells = read_column(file, self.column)
+        if is_rate(unit):
+            assert self.interval_s is not None
+            return {"rates_per_s": rates_of(cells, unit, self.interval_s)}
+        return {"times_s": _check_given(times_of(file, cells, unit, from_first=self.from_first))}
+
+    def _check(self) -> None:
+        if self.times_s and self.rates_per_s:
+            raise ValueError("times_s and rates_per_s are given; choose one")
+        if not self.times_s and not self.rates_per_s:
+            raise ValueError("a trace needs arrivals, the last of them after 0 s; without them it has no rate")
+        if self.rates_per_s and self.interval_s is None:
+            raise ValueError("rates_per_s need interval_s, the time that each of them holds")
+        if self.rates_per_s and not any(self.rates_per_s):
+            raise ValueError("every rate is 0 /s; give at least one interval with arrivals")
 
     @property
     def rate_per_s(self) -> float:
-        return len(self.times_s) / self.times_s[-1]
+        return fsum(self.rates_per_s) / len(self.rates_per_s) if self.rates_per_s else len(self.times_s) / self.times_s[-1]
 
     def gaps(self, rng: np.random.Generator, block: int = BLOCK) -> Iterator[float]:
+        times = self._drawn(rng, block) if self.rates_per_s else iter(self.times_s)
         clock = 0.0  # what a user of the gaps has added up so far, so that rounding does not drift
-        for time_s in self.times_s:
+        for time_s in times:
             gap = max(0.0, time_s - clock)
             clock += gap
             yield gap
 
+    def _drawn(self, rng: np.random.Generator, block: int) -> Iterator[float]:
+        """Arrival times: the integral of the rate up to the next grows by a standard exponential each time."""
+        assert self.interval_s is not None
+        unit = blocks(rng.standard_exponential, block)
+        due = next(unit)
+        for i, rate in enumerate(self.rates_per_s):
+            left = rate * self.interval_s
+            while due < left:
+                yield (i + due / left) * self.interval_s
+                due += next(unit)
+            due -= left
+
     def scaled(self, rate_per_s: float) -> Trace:
         factor = self.rate_per_s / rate_per_s
+        if self.interval_s is not None:
+            return Trace(rates_per_s=tuple(rate / factor for rate in self.rates_per_s), interval_s=self.interval_s * factor)
         return Trace(times_s=tuple(time_s * factor for time_s in self.times_s))
 
 
