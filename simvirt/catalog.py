@@ -21,8 +21,10 @@ from simvirt.evidence import Cost, Reference
 from simvirt.footprint_reader import LAYER_TABLES, WORKLOAD_TABLE, LayerMemory, build_layer_memory, build_workload_footprint, is_memory_path
 from simvirt.layers.contract import AbstractLayer, costs_of, map_costs
 from simvirt.layers.hardware import Hardware
+from simvirt.layers.kernel_tables import NO_TABLES, LayerTables
 from simvirt.layers.stack import Stack
 from simvirt.profile_reader import Platform, bad_overrides, build_layer, build_platform, build_workload, override_amounts
+from simvirt.table_reader import TABLES, build_layer_tables, is_table_path
 from simvirt.workloads.profile import Workload
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class Catalog:
         self._folders = folders
         self._built: dict[tuple[str, str], AbstractLayer] = {}
         self._memories: dict[str, LayerMemory] = {}
+        self._tables: dict[str, LayerTables] = {}
         self._workloads: dict[str, Workload] = {}
 
     @classmethod
@@ -84,7 +87,7 @@ class Catalog:
         """A layer; built once, as it is frozen and many runs ask for it."""
         key = (folder, name)
         if key not in self._built:
-            table = {entry: value for entry, value in self._inherited(folder, name).items() if entry not in LAYER_TABLES}
+            table = {entry: value for entry, value in self._inherited(folder, name).items() if entry not in (*LAYER_TABLES, TABLES)}
             self._built[key] = build_layer(name, table, f"{folder}/{name}", self.references)
         return self._built[key]
 
@@ -126,6 +129,20 @@ class Catalog:
         built = build_layer_memory(name, self._inherited("layers", name), self.references, mine) if known else LayerMemory()
         if not mine:
             self._memories[name] = built
+        return built
+
+    def layer_tables(self, name: str, overrides: Overrides | None = None) -> LayerTables:
+        """What a layer says of finite tables, by the layer's name; nothing for a layer unknown here.
+
+        An override names a number as `layer.tables.kind.field`; those of other things are left alone.
+        """
+        mine = {path: wanted for path, wanted in (overrides or {}).items() if path.startswith(f"{name}.") and is_table_path(path)}
+        if not mine and name in self._tables:
+            return self._tables[name]
+        entries = self._inherited("layers", name).get(TABLES, {}) if name in self._files("layers") else {}
+        built = build_layer_tables(name, entries, self.references, mine) if entries or mine else NO_TABLES
+        if not mine:
+            self._tables[name] = built
         return built
 
     def scheduler_summary(self, name: str) -> tuple[str, str]:

@@ -25,6 +25,7 @@ __all__ = [
     "DiskRead",
     "DiskReadCached",
     "DiskWrite",
+    "FileGrowth",
     "FileOpen",
     "FileRead",
     "FileWrite",
@@ -47,7 +48,9 @@ __all__ = [
     "Send",
     "Spawn",
     "Syscall",
+    "TimerExpiry",
     "Wake",
+    "Watch",
     "Yield",
 ]
 
@@ -149,16 +152,20 @@ class ContextSwitch(OsOperation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spawn(OsOperation):
-    """Processes created (fork and exec)."""
+    """Processes created (fork and exec). They end with the request, but for those that are `kept`."""
 
     count: float = 0.0
+    kept: float = 0.0
+    """Of them, those that stay as long as their owner lives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileOpen(OsOperation):
-    """Files opened by name and closed; the path is in the kernel's caches."""
+    """Files opened by name and closed at the end of the request, but for those that are `kept`; the path is in the kernel's caches."""
 
     count: float = 0.0
+    kept: float = 0.0
+    """Of them, those that stay open as long as their owner lives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,6 +274,31 @@ class FirstWrite(OsOperation):
 
     count: float = 0.0
     size_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileGrowth(OsOperation):
+    """What a file system must find room for, and keeps: `files` new files, and `size_bytes` by which files become longer.
+
+    It takes no time by itself: opening and writing are asked for beside it.
+    """
+
+    files: float = 0.0
+    size_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch(OsOperation):
+    """Files or folders that a program asks its kernel to watch, and goes on watching. The system call is asked for beside it."""
+
+    count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerExpiry(OsOperation):
+    """Timers of a program that run out: each programs the machine's timer, whose interrupt the kernel takes."""
+
+    count: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

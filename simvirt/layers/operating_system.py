@@ -37,6 +37,7 @@ from simvirt.demand import (
     Send,
     Spawn,
     Syscall,
+    TimerExpiry,
     Wake,
 )
 from simvirt.evidence import Choice, Cost
@@ -195,6 +196,9 @@ class OperatingSystem(AbstractLayer):
                 return self._block(BlockReadCached(count=count, size_bytes=size), count, size)
             case DiskWrite(count=count, random=random, size_bytes=size, volatile=volatile, queued=queued):
                 return self._block(BlockWrite(count=count, random=random, size_bytes=size, volatile=volatile), count, size, queued)
+            case TimerExpiry(count=count):
+                expiry = Charge(cause="timer_expiry", amount=count * self.processes.tick_s)
+                return (*charges(expiry), Interrupt(count=count), Privileged(count=count))
             case FileRead(count=count, size_bytes=size):
                 return charges(self._cached(count, size))
             case FileWrite(count=count, size_bytes=size):

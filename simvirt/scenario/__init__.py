@@ -1,9 +1,22 @@
 """A scenario: what runs where, under which load, for how long. Frozen data, from TOML or Python; every mistake is reported at once."""
 
 from simvirt.scenario.check import check_scenario, scenario_notes
-from simvirt.scenario.description import Run, Scenario, Tenants
+from simvirt.scenario.description import Run, Scenario, Stressors, Tenants
 from simvirt.scenario.disk import IoMax
 from simvirt.scenario.reader import load_scenario
 from simvirt.scenario.resolved import Resolved, host_stack
+from simvirt.scenario.stressors import as_tenants
 
-__all__ = ["IoMax", "Resolved", "Run", "Scenario", "Tenants", "check_scenario", "host_stack", "load_scenario", "scenario_notes"]
+__all__ = [
+    "IoMax",
+    "Resolved",
+    "Run",
+    "Scenario",
+    "Stressors",
+    "Tenants",
+    "as_tenants",
+    "check_scenario",
+    "host_stack",
+    "load_scenario",
+    "scenario_notes",
+]

@@ -13,6 +13,7 @@ from simvirt.memory_plan import MemoryWish, misfits, together_too_large
 from simvirt.scenario.description import Scenario, Tenants
 from simvirt.scenario.disk import disk_misfits
 from simvirt.scenario.resolved import Resolved
+from simvirt.scenario.stressors import as_tenants, stressor_misfits
 from simvirt.scheduler_choice import PLATFORM
 from simvirt.tenant_place import place_of
 from simvirt.workloads.arrivals import ClosedLoop
@@ -30,7 +31,7 @@ def check_scenario(scenario: Scenario, catalog: Catalog) -> None:
     """Raise ScenarioError with everything that the catalog cannot provide or that does not fit together."""
     problems = unknown_names(scenario.model_dump(), catalog)
     if not problems:
-        problems = _misfits(Resolved(scenario, catalog))
+        problems = stressor_misfits(scenario, catalog) or _misfits(Resolved(as_tenants(scenario, catalog), catalog))
     if problems:
         raise ScenarioError(problems)
 
@@ -43,6 +44,9 @@ def unknown_names(document: Mapping[str, Any], catalog: Catalog) -> list[str]:
     groups = document.get("tenants")
     if isinstance(groups, list | tuple):
         wanted += [(f"tenants.{i}.workload", "workloads", g.get("workload")) for i, g in enumerate(groups) if isinstance(g, Mapping)]
+    stressors = document.get("stressors")
+    if isinstance(stressors, list | tuple):
+        wanted += [(f"stressors.{i}.stressor", "workloads", g.get("stressor")) for i, g in enumerate(stressors) if isinstance(g, Mapping)]
     return [
         f"{path}: {name!r} is unknown; {nearest(name, catalog.names(kind))}"
         for path, kind, name in wanted
@@ -52,7 +56,7 @@ def unknown_names(document: Mapping[str, Any], catalog: Catalog) -> list[str]:
 
 def scenario_notes(scenario: Scenario, catalog: Catalog) -> list[str]:
     """What a scenario that can be run leaves out."""
-    resolved = Resolved(scenario, catalog)
+    resolved = Resolved(as_tenants(scenario, catalog), catalog)
     return memory_notes(list(resolved.groups), fluid=resolved.is_fluid)
 
 
@@ -153,6 +157,27 @@ def _cpu_limits(resolved: Resolved) -> Iterator[str]:
     yield from too_many(resolved.scenario.tenants, cores)
 
 
+def _windows(resolved: Resolved) -> Iterator[str]:
+    """Tenants that would come after the end of the run, and those that live nowhere."""
+    run, groups = resolved.scenario.run, resolved.scenario.tenants
+    for i, group in enumerate(groups):
+        if group.start >= run.duration_s:
+            yield f"tenants.{i}.start: {group.start:g} s in a run of {run.duration_s:g} s; below that, or run longer"
+        if group.inside is not None:
+            yield from _inside(f"tenants.{i}.inside", group, groups)
+
+
+def _inside(path: str, group: Tenants, groups: tuple[Tenants, ...]) -> Iterator[str]:
+    hosts = [other for other in groups if other.name == group.inside]
+    if not hosts or hosts[0] is group:
+        names = [other.name for other in groups if other is not group and other.inside is None]
+        yield f"{path}: {group.inside!r} is no other group of tenants; {nearest(str(group.inside), names)}"
+    elif hosts[0].inside is not None:
+        yield f"{path}: {group.inside!r} lives inside {hosts[0].inside!r} itself; say {hosts[0].inside!r}"
+    elif (group.count, group.per_vm, group.on, group.vcpus) != (hosts[0].count, hosts[0].per_vm, hosts[0].on, hosts[0].vcpus):
+        yield f"{path}: {group.inside!r} has another count, vcpus, per_vm or place; one lives in each, so say the same"
+
+
 def _contention(resolved: Resolved) -> Iterator[str]:
     yield from memory_misfits(resolved.stack.hardware, list(resolved.groups), fluid=resolved.is_fluid)
 
@@ -184,5 +209,5 @@ def _unknown_memory(resolved: Resolved) -> Iterator[str]:
         yield f"{path}: memory is asked for, but the profile of {' and '.join(dict.fromkeys(mute))} says nothing of it; add the table"
 
 
-STAGES: Final[tuple[tuple[Check, ...], ...]] = ((_tenants, _too_much, _schedulers), (_contention, _memory))
+STAGES: Final[tuple[tuple[Check, ...], ...]] = ((_tenants, _too_much, _schedulers, _windows), (_contention, _memory))
 """The checks; those of a later stage look only where the earlier ones found nothing."""

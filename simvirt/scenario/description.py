@@ -14,13 +14,16 @@ from simvirt.catalog import Catalog, Overrides
 from simvirt.cpu_limits import CpuLimits
 from simvirt.footprint_reader import is_memory_path
 from simvirt.layers.stack import Stack
-from simvirt.quantities import Bytes, PositiveNumber, PositiveSeconds
+from simvirt.quantities import Bytes, Number, PositiveNumber, PositiveSeconds
 from simvirt.scenario.disk import DiskLimits
 from simvirt.scenario.memory import MemoryLimits
+from simvirt.scenario.tables import TableLimits
+from simvirt.scenario.window import Window
 from simvirt.scheduler_choice import schedulers_on
+from simvirt.table_reader import is_table_path
 from simvirt.workloads.arrivals import Arrivals
 
-__all__ = ["Run", "Scenario", "Tenants"]
+__all__ = ["Run", "Scenario", "Stressors", "Tenants"]
 
 MOST_REPLICATIONS: Final = 10_000
 
@@ -29,13 +32,10 @@ class _Description(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Tenants(CpuLimits, DiskLimits, MemoryLimits):
-    """A group of equal tenants: the same workload under the same load, each in an instance of its own."""
+class Group(CpuLimits, DiskLimits, MemoryLimits, TableLimits, Window):
+    """A group of equal instances, whatever runs in them."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$")] = "tenant"
-    workload: str
-    load: Arrivals
-    """Of each tenant."""
     weight: Annotated[PositiveNumber, Field(ge=1e-6, le=1e6)] = 1.0
     """Weight of the tenant among its siblings: 1 is the default share of whoever shares the CPU (not 1024, not 256)."""
     threads: Annotated[int, Field(ge=0)] | None = None
@@ -48,6 +48,26 @@ class Tenants(CpuLimits, DiskLimits, MemoryLimits):
     """A part of each last-level cache that only this tenant fills, and beyond which it does not; none unless given."""
     home_node: Annotated[int, Field(ge=0)] | None = None
     """The NUMA node that its memory is in; where it first runs unless given."""
+    inside: str | None = None
+    """Name of the group of tenants in whose virtual machines or containers they live, one in each; in their own unless given."""
+
+
+class Tenants(Group):
+    """A group of equal tenants: the same workload under the same load, each in an instance of its own."""
+
+    workload: str
+    load: Arrivals
+    """Of each tenant."""
+
+
+class Stressors(Group):
+    """A group of equal tenants that are there to disturb the others: a stressor's profile says what they do."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$")] = "stressor"
+    stressor: str
+    """A workload's profile with a table [stressor]."""
+    intensity: Annotated[Number, Field(le=1e6)] = 1.0
+    """How much of the reference behaviour: its workers (rounded up) or its rate times this; not there at 0."""
 
 
 class Run(_Description):
@@ -74,6 +94,7 @@ class Scenario(_Description):
     machine: str | None = None
     """A hardware profile; the platform's own unless given."""
     tenants: Annotated[tuple[Tenants, ...], Field(min_length=1)]
+    stressors: tuple[Stressors, ...] = ()
     run: Run = Run()
     scheduler: str = "fluid"
     """How the machine's cores are shared: a profile of a CPU scheduler, or `platform` for what each kernel of the platform has."""
@@ -89,11 +110,12 @@ class Scenario(_Description):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        names = [group.name for group in self.tenants]
+        groups: tuple[Group, ...] = (*self.tenants, *self.stressors)
+        names = [group.name for group in groups]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"tenants {', '.join(twice)}: named twice; give each group a name of its own")
-        for group in self.tenants:
+        for group in groups:
             members = re.compile(re.escape(group.name) + r"( vm)? \d+")
             taken = [name for name in names if (group.count > 1 or group.per_vm > 1) and members.fullmatch(name)]
             if taken:
@@ -106,8 +128,9 @@ class Scenario(_Description):
 
     def layer_overrides(self, catalog: Catalog) -> Overrides:
         """The overrides that are for no workload of its own, no scheduler and no memory."""
-        others = (*(f"{group.workload}." for group in self.tenants), *(f"{name}." for name in catalog.names("schedulers")))
-        return {path: wanted for path, wanted in self.override.items() if not path.startswith(others) and not is_memory_path(path)}
+        named = (*(group.workload for group in self.tenants), *(group.stressor for group in self.stressors))
+        others = (*(f"{name}." for name in named), *(f"{name}." for name in catalog.names("schedulers")))
+        return {path: wanted for path, wanted in self.override.items() if not (path.startswith(others) or is_memory_path(path) or is_table_path(path))}
 
     def digest(self) -> str:
         """A fingerprint of everything that it says."""

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from simvirt.catalog import Catalog
 from simvirt.footprint_reader import LayerMemory
+from simvirt.layers.kernel_tables import NO_TABLES, LayerTables
 from simvirt.layers.stack import Stack
 from simvirt.memory_plan import MemoryGround, MemoryPlan
 from simvirt.resources.cpu.scheduling import Scheduling
@@ -64,6 +65,12 @@ class Resolved:
     def ground(self, group: Tenants) -> Stack | None:
         """What the tenants of a group stand on; None if there is no such place."""
         return self.stack if group.on == "platform" else host_stack(self.stack)
+
+    @cached_property
+    def tables(self) -> tuple[LayerTables, ...]:
+        """What each layer of the stack says of finite tables, the machine's first."""
+        platform = self.catalog.platform(self.scenario.platform)
+        return (NO_TABLES, *(self.catalog.layer_tables(name, self.scenario.override) for name in platform.layers))
 
     @cached_property
     def memory_plans(self) -> tuple[MemoryPlan, ...] | None:

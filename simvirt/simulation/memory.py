@@ -64,6 +64,8 @@ class _Growing:
     grown_bytes: float = 0.0
     counted: int = 0
     """Requests that have been counted."""
+    ended: bool = False
+    """Whether its programs have ended."""
 
 
 @dataclass(slots=True)
@@ -292,7 +294,7 @@ class MemorySystem:
 
     def _grow(self, one: _Growing) -> None:
         growth, tenant = one.described.plan.footprint.growth, one.tenant
-        if growth is None or tenant is None or not one.holding.alive:
+        if growth is None or tenant is None or one.ended or not one.holding.alive:
             return
         begun = tenant.begun
         wanted = growth.request_bytes.si * (begun - one.counted) + growth.steady_bytes_per_s.si * TICK_S
@@ -309,6 +311,15 @@ class MemorySystem:
                 sums.ticks += 1
                 for state in sums.states:
                     sums.states[state] += getattr(holding, f"{state}_bytes")
+
+    def leave(self, tenant: str) -> None:
+        """A tenant's programs have ended: what they grew by comes back."""
+        one = self._growing[tenant]
+        one.ended = True
+        if one.holding.alive:
+            movable = one.holding.asked_bytes - one.holding.file_bytes - one.holding.ballooned_bytes
+            one.memory.release(one.holding, max(0.0, min(one.grown_bytes, movable)))
+        one.grown_bytes = 0.0
 
     def restart(self) -> None:
         """Begin to count: warm-up has ended. Kills stay known."""

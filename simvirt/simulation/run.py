@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from math import inf
 
 from simvirt.catalog import Catalog
@@ -18,14 +19,15 @@ from simvirt.resources.cpu.scheduling import make_scheduler
 from simvirt.resources.moderation import Moderation
 from simvirt.resources.nic import Nic
 from simvirt.resources.stages import Failed
-from simvirt.scenario import Resolved, Scenario, Tenants, check_scenario
+from simvirt.scenario import Resolved, Scenario, Tenants, as_tenants, check_scenario
 from simvirt.simulation.binding import BoundPath, Host, bind
 from simvirt.simulation.contention import share_memory
 from simvirt.simulation.counters import counted, decisions_of
-from simvirt.simulation.instances import InstanceTree, TenantShare
+from simvirt.simulation.instances import Branch, InstanceTree, TenantShare
 from simvirt.simulation.memory import MemorySystem, TenantMemory, can_run_short, limits_of, with_growth
 from simvirt.simulation.outcome import InstanceAccount, RunOutcome
 from simvirt.simulation.storage import DiskOfHost, Kernels, TenantStorage, make_disks, with_page_cache
+from simvirt.simulation.tables import TableSystem, TenantTables, kinds_in_play
 from simvirt.simulation.tenant import Finished, Tenant
 from simvirt.workloads.profile import RequestClass, Workload
 
@@ -42,6 +44,7 @@ class Simulation:
 
     def __init__(self, scenario: Scenario, catalog: Catalog, replication: int = 0) -> None:
         check_scenario(scenario, catalog)
+        scenario = as_tenants(scenario, catalog)
         self._scenario = scenario
         self._resolved = Resolved(scenario, catalog)
         self._replication = replication
@@ -61,6 +64,7 @@ class Simulation:
         self._free_cores = free_cores(scenario.tenants, self._stack.hardware.processors)
         """Those that no virtual processor is pinned to."""
         self.memory = self._memory()
+        self.tables = TableSystem(self._resolved) if kinds_in_play(self._resolved.groups) else None
         self.tenants = [tenant for group, workload in self._resolved.groups for tenant in self._tenants(group, workload)]
         if self.memory is not None:
             self.memory.start()
@@ -104,7 +108,7 @@ class Simulation:
                 limits=limits_of(group.memory_max, group.memory_high, None if plan.sizes else group.swap, group.oom_score_adj),
             )
             for group, plan in zip(scenario.tenants, plans, strict=True)
-            for name, vm in (_names(group, i) for i in range(group.count))
+            for name, vm in ((_names(group, i)[0], self._home(group, i)[1]) for i in range(group.count))
         ]  # fmt: skip
         if not can_run_short(described):
             return None
@@ -119,14 +123,16 @@ class Simulation:
         return tenants
 
     def _tenant(self, group: Tenants, index: int, workload: Workload, stack: Stack) -> Tenant:
-        name, vm = _names(group, index)
+        name, _ = _names(group, index)
+        home, vm = self._home(group, index)
         share = TenantShare(vcpus=group.vcpus, own=replace(group.share(index, self._free_cores), weight=group.weight))
-        branch = self.tree.branch(stack, name, vm, share)
+        branch = self.tree.branch(stack, home, vm, share)
         threads = workload.threads if group.threads is None else group.threads or inf
         workers = self.tree.workers(branch, name, threads, share)
         self._processes[workers.group] = f"processes of {name}"
         if self._contention is not None:
             self._contention.owned(workers.group, group, workload)
+        tables = self._tables(name, group, branch, home)
         storage = TenantStorage(self.engine, name, group, self.host.disk, self.host.disk_bus, self._kernels)
 
         def bind_class(request_class: RequestClass, finished: Finished, failed: Failed, *, awaited: bool) -> BoundPath:
@@ -145,6 +151,7 @@ class Simulation:
                 awaited=awaited,
                 holds_thread=request_class.waits_for_disk,
                 paging=None if self.memory is None else self.memory.paging(name),
+                needed=None if tables is None else tables.needed(stack, request_class.demand),
             )
 
         if self.memory is not None:
@@ -152,7 +159,29 @@ class Simulation:
         tenant = Tenant(name, group, workload, self.engine, self._streams, bind_class, workers, storage.work)
         if self.memory is not None:
             self.memory.attach(tenant)
+        if tables is not None:
+            tenant.when_killed(tables.die)
+        if group.stop is not None:
+            self.engine.wakeup(partial(self._leave, name, tables)).at(group.stop)
         return tenant
+
+    def _home(self, group: Tenants, index: int) -> tuple[str, str]:
+        """The names of whose container a tenant lives in, which may be its own, and of its virtual machine."""
+        owner = next((other for other in self._scenario.tenants if other.name == group.inside), group)
+        return _names(owner, index)
+
+    def _tables(self, name: str, group: Tenants, branch: Branch, home: str) -> TenantTables | None:
+        if self.tables is None:
+            return None
+        kernel = branch.instances[branch.stack.kernel_level(len(branch.stack.layers) - 1)]
+        return self.tables.join(name, group, branch, self._kernels.memory_bytes(kernel), None if home == name else home)
+
+    def _leave(self, name: str, tables: TenantTables | None) -> None:
+        """A tenant's time is over."""
+        if tables is not None:
+            tables.leave()
+        if self.memory is not None:
+            self.memory.leave(name)
 
     def _restart(self) -> None:
         self.host.scheduler.restart()

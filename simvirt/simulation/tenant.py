@@ -21,6 +21,7 @@ from simvirt.simulation.binding import BoundPath
 from simvirt.simulation.ledger import Ledger
 from simvirt.simulation.outcome import TenantOutcome
 from simvirt.workloads.arrivals import ClosedLoop
+from simvirt.workloads.between import gaps_between, thinks_between
 from simvirt.workloads.profile import RequestClass, Workload
 from simvirt.workloads.sources import ClosedSource, OpenSource
 
@@ -96,6 +97,7 @@ class Tenant:
         self._entries = _entries(self._classes, workload, streams, name)
         self._factors = workload.factor.draw(streams.stream(f"{name}/factors"))
         self._source = _source(group, engine, streams, name, self._start)
+        self._when_killed: list[Callable[[], None]] = []
         self._begin = _Totals(now=engine.now, arrived=0, completed=0, failed=Counter(), in_flight_s=0.0)
 
     def _start(self, intended: float) -> None:
@@ -108,6 +110,10 @@ class Tenant:
         """Requests that have begun since the start of the run."""
         return self._arrived
 
+    def when_killed(self, tell: Callable[[], None]) -> None:
+        """Have somebody told when it is stopped before its time."""
+        self._when_killed.append(tell)
+
     def stop(self, reason: str) -> None:
         """It has been killed: its requests in flight fail, and so does every request that comes; clients of a closed loop give up.
 
@@ -118,6 +124,8 @@ class Tenant:
             self.fold(one.ledger)
             one.path.cut()
         self._workers.close()
+        for tell in self._when_killed:
+            tell()
         leaving = [start for one in self._classes for start in one.ledger.held_starts()]
         lost = self._arrived - self._completed - self._failed.total() - len(leaving)
         starts_s = self._started_s - sum(leaving)
@@ -231,7 +239,11 @@ def _entries(classes: tuple[_ClassRun, ...], workload: Workload, streams: Stream
 
 def _source(group: Tenants, engine: Engine, streams: Streams, name: str, start: Callable[[float], None]) -> OpenSource | ClosedSource:
     load = group.load
+    is_part = group.start > 0.0 or group.stop is not None
     if isinstance(load, ClosedLoop):
         thinks = load.thinks(streams.stream(f"{name}/thinks"))
+        if is_part:
+            thinks = thinks_between(thinks, load.clients, group.start, group.stop_s, lambda: engine._now)
         return ClosedSource(engine, load.clients, thinks, start, load.stagger_s, load.client)
-    return OpenSource(engine, load.gaps(streams.stream(f"{name}/arrivals")), start)
+    gaps = load.gaps(streams.stream(f"{name}/arrivals"))
+    return OpenSource(engine, gaps_between(gaps, group.start, group.stop_s) if is_part else gaps, start)

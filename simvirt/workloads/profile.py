@@ -10,6 +10,7 @@ from simvirt.evidence import Cost
 from simvirt.memory_character import MemoryCharacter
 from simvirt.workloads.distributions import Distribution
 from simvirt.workloads.footprint import Footprint
+from simvirt.workloads.stressor import Stressor
 
 __all__ = ["RequestClass", "Workload"]
 
@@ -53,12 +54,20 @@ class Workload:
     """Each number of the character."""
     footprint: Footprint | None = None
     """What it takes of memory; None if its profile says nothing of it."""
-    aggressor: bool = False
-    """Whether it is there to disturb others: surveys leave it out."""
+    stressor: Stressor | None = None
+    """What it does at intensity 1, if it is there to disturb others: surveys leave it out."""
+
+    @property
+    def aggressor(self) -> bool:
+        """Whether it is there to disturb others."""
+        return self.stressor is not None
 
     @property
     def evidence(self) -> Iterator[tuple[str, Cost]]:
         yield from ((f"memory.{name}", cost) for name, cost in self.memory_evidence)
+        if self.stressor is not None:
+            given = (("workers", self.stressor.workers), ("rate_per_s", self.stressor.rate_per_s))
+            yield from ((f"stressor.{name}", cost) for name, cost in given if cost is not None)
         for request in self.requests:
             yield from ((f"{request.name}.{path}", cost) for path, cost in request.evidence)
 

@@ -1,0 +1,36 @@
+"""What makes a workload a stressor: how many workers, or what rate, its reference behaviour is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from simvirt.evidence import Cost
+from simvirt.workloads.arrivals import ClosedLoop, Poisson
+from simvirt.workloads.distributions import Constant
+
+__all__ = ["Stressor"]
+
+_WHOLE: Final = 1e-9
+"""What is taken for rounding when a number of workers is made whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stressor:
+    """The load of a program that is there to disturb, at intensity 1; exactly one of both is given.
+
+    Workers ask again as soon as they have their answer: intensity * workers of them, rounded up. Requests at a rate come from outside,
+    whatever becomes of them, as a Poisson process: intensity * rate_per_s. At intensity 0 the stressor is not there.
+    """
+
+    workers: Cost | None = None
+    rate_per_s: Cost | None = None
+
+    def load(self, intensity: float) -> ClosedLoop | Poisson:
+        """What it does at an intensity above 0."""
+        assert intensity > 0.0, intensity
+        if self.rate_per_s is not None:
+            return Poisson(rate_per_s=intensity * self.rate_per_s.si)
+        assert self.workers is not None
+        return ClosedLoop(clients=max(1, ceil(intensity * self.workers.si - _WHOLE)), think=Constant(value=0.0))
