@@ -42,10 +42,11 @@ MAY_IMPORT = {
     "simulation": f"{DATA_MODELS} catalog cpu_limits memory_contention memory_plan scenario",
     "analysis": f"{LEAVES} metrics",
     "experiment": f"{DATA_MODELS} catalog scenario simulation analysis",
+    "isolation": f"{DATA_MODELS} catalog scenario simulation",
     "reports": f"{LEAVES} metrics analysis",
     "validation": f"{DATA_MODELS} catalog scenario simulation experiment",
-    "commands": f"{DATA_MODELS} profile_reader footprint_reader table_reader catalog scenario simulation experiment analysis reports validation",
-    "cli": f"{DATA_MODELS} catalog scenario simulation experiment analysis reports commands",
+    "commands": f"{DATA_MODELS} profile_reader footprint_reader table_reader catalog scenario simulation experiment analysis reports validation isolation slo",
+    "cli": f"{DATA_MODELS} catalog scenario simulation experiment analysis reports commands slo",
 }
 """Part of simvirt (a module or folder at its top) → the other parts that it may import. Every part has a line here."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
 from math import inf
 
@@ -50,6 +51,7 @@ class Simulation:
         self._replication = replication
         self._stack = self._resolved.stack
         self.engine = Engine()
+        self._since_s = self.engine.now
         scheduler = make_scheduler(self.engine, self._stack.hardware.processors, self._resolved.schedulers)
         self._contention = share_memory(scheduler, self._stack.hardware, scenario.tenants, self._resolved.workloads)
         self._streams = Streams(scenario.run.seed, replication)
@@ -78,10 +80,19 @@ class Simulation:
         self.engine.run(until=run.duration_s)
         return self.outcome()
 
+    def run_in_phases(self, ends_s: Sequence[float]) -> tuple[RunOutcome, ...]:
+        """Let time pass up to each of these times in turn, and tell what was found in each part of it."""
+        found = []
+        for end_s in ends_s:
+            self.engine.run(until=end_s)
+            found.append(self.outcome())
+            self._restart()
+        return tuple(found)
+
     def outcome(self) -> RunOutcome:
         """What was found since the last restart."""
         host = self.host
-        window_s = self._scenario.run.duration_s - self._scenario.run.warm_up_s
+        window_s = self.engine.now - self._since_s
         return RunOutcome(
             platform=self._scenario.platform,
             replication=self._replication,
@@ -184,6 +195,7 @@ class Simulation:
             self.memory.leave(name)
 
     def _restart(self) -> None:
+        self._since_s = self.engine.now
         self.host.scheduler.restart()
         self.host.nic.restart()
         self.host.moderation.restart()
@@ -206,7 +218,7 @@ class Simulation:
         return sorted((self._account(name, group) for group, name in groups.items()), key=lambda account: account.name)
 
     def _account(self, name: str, group: AbstractGroup) -> InstanceAccount:
-        account, window_s = group.account(), self._scenario.run.duration_s - self._scenario.run.warm_up_s
+        account, window_s = group.account(), self.engine.now - self._since_s
         times = {"busy_s": account.busy_s, "steal_s": account.steal_s, "ready_s": account.ready_s}
         return InstanceAccount(name=name, **times, counters=counted(group, window_s))
 
