@@ -6,7 +6,18 @@ import difflib
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["CaseError", "CatalogError", "ResultsError", "ScenarioError", "SimvirtError", "StackError", "TraceError", "UnitError", "nearest"]
+__all__ = [
+    "CaseError",
+    "CatalogError",
+    "ResultsError",
+    "ScenarioError",
+    "SimvirtError",
+    "SloError",
+    "StackError",
+    "TraceError",
+    "UnitError",
+    "nearest",
+]
 
 _SHOWN: Final = 24
 """Names that a message lists before it counts the rest."""
@@ -45,6 +56,10 @@ class StackError(_ProblemsError):
 
 class ResultsError(_ProblemsError):
     """A results folder that cannot be read or written."""
+
+
+class SloError(_ProblemsError):
+    """A service level objective that cannot be read or does not fit the tenants, with every reason."""
 
 
 class TraceError(_ProblemsError):

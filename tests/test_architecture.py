@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "metrics": LEAVES,
     "workloads": LEAVES,
     "resources": f"{LEAVES} metrics",
+    "slo": f"{LEAVES} metrics",
     "faults": f"{LEAVES} resources",
     "images": f"{LEAVES} resources",
     "cluster": f"{LEAVES} resources images metrics",
