@@ -284,16 +284,14 @@ def _build_character(
 
 
 def _build_stressor(table: Any, path: str, references: Mapping[str, Reference], problems: Problems) -> Stressor | None:
-    """What a stressor does at intensity 1: one number with evidence."""
-    names = [f.name for f in fields(Stressor)]
-    if not isinstance(table, Mapping) or len(table) != 1 or next(iter(table)) not in names:
-        problems.append(f"{path}: {table!r}; must be one of [stressor.{names[0]}] and [stressor.{names[1]}], with evidence")
+    """What a stressor does at intensity 1: each number with evidence."""
+    kinds = ({"workers"}, {"rate_per_s"}, {"workers", "children"})
+    if not isinstance(table, Mapping) or set(table) not in kinds:
+        problems.append(f"{path}: {table!r}; must be [stressor.workers] or [stressor.rate_per_s], with evidence, and may have children of workers")
         return None
-    [(name, entry)] = table.items()
-    cost = build_cost(entry, name, f"{path}.{name}", references, problems)
-    if cost is not None and not cost.si > 0:
-        problems.append(f"{path}.{name}: {cost.value:g}; above 0")
-    return None if cost is None else Stressor(**{name: cost})
+    costs = {name: build_cost(entry, name, f"{path}.{name}", references, problems) for name, entry in table.items()}
+    problems += [f"{path}.{name}: {cost.value:g}; above 0" for name, cost in costs.items() if cost is not None and not cost.si > 0]
+    return Stressor(**costs)
 
 
 def _are_tables(entry: Any) -> bool:

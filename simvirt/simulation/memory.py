@@ -298,7 +298,7 @@ class MemorySystem:
             return
         begun = tenant.begun
         wanted = growth.request_bytes.si * (begun - one.counted) + growth.steady_bytes_per_s.si * TICK_S
-        one.counted = begun
+        one.counted = max(begun, one.counted)
         wanted = min(wanted, one.described.plan.most_growth_bytes - one.grown_bytes)
         if wanted > 0.0:
             one.grown_bytes += wanted

@@ -43,7 +43,7 @@ class _ClassRun:
 
     def __init__(self, tenant: Tenant, request_class: RequestClass, bind: BindClass) -> None:
         self._tenant = tenant
-        finished = self._awaited if tenant.is_closed else self._finished
+        finished = self._finished if not tenant.is_closed else self._multiplied if tenant.multiplies else self._awaited
         self.path = bind(request_class, finished, tenant.request_failed, awaited=tenant.is_closed)
         self.enter = self.path.first.enter
         self.ledger = Ledger(request_class.name, self.path.intervals)
@@ -55,6 +55,10 @@ class _ClassRun:
     def _awaited(self, request: Request) -> None:
         self._finished(request)
         self._tenant.answered()
+
+    def _multiplied(self, request: Request) -> None:
+        self._awaited(request)
+        self._tenant.multiply()
 
     def restart(self) -> None:
         self.ledger.restart()
@@ -85,6 +89,7 @@ class Tenant:
         """Work that is done for it while no request of its waits; more of it may appear."""
         self._workers = workers
         self.is_closed = isinstance(group.load, ClosedLoop)
+        self.multiplies = isinstance(group.load, ClosedLoop) and group.load.children > 0
         self._group = group
         self._engine = engine
         self._histogram = LatencyHistogram()
@@ -107,8 +112,8 @@ class Tenant:
 
     @property
     def begun(self) -> int:
-        """Requests that have begun since the start of the run."""
-        return self._arrived
+        """Requests that have begun since the start of the run and have not failed."""
+        return self._arrived - self._failed.total()
 
     def when_killed(self, tell: Callable[[], None]) -> None:
         """Have somebody told when it is stopped before its time."""
@@ -158,6 +163,13 @@ class Tenant:
         """A client has its answer."""
         assert isinstance(self._source, ClosedSource)
         self._source.completed()
+
+    def multiply(self) -> None:
+        """An answer brings further clients."""
+        load = self._group.load
+        assert isinstance(self._source, ClosedSource)
+        assert isinstance(load, ClosedLoop)
+        self._source.multiply(load.children, load.most_clients)
 
     def fold(self, ledger: Ledger) -> None:
         """Count the requests of one class that have ended."""

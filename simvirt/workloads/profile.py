@@ -66,8 +66,7 @@ class Workload:
     def evidence(self) -> Iterator[tuple[str, Cost]]:
         yield from ((f"memory.{name}", cost) for name, cost in self.memory_evidence)
         if self.stressor is not None:
-            given = (("workers", self.stressor.workers), ("rate_per_s", self.stressor.rate_per_s))
-            yield from ((f"stressor.{name}", cost) for name, cost in given if cost is not None)
+            yield from self.stressor.evidence
         for request in self.requests:
             yield from ((f"{request.name}.{path}", cost) for path, cost in request.evidence)
 
