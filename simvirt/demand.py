@@ -12,6 +12,7 @@ from typing import Self
 
 __all__ = [
     "AddressSpaceSwitch",
+    "Allocate",
     "BlockFlush",
     "BlockRead",
     "BlockReadCached",
@@ -285,6 +286,18 @@ class FileGrowth(OsOperation):
 
     files: float = 0.0
     size_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocate(OsOperation):
+    """Private memory that a program asks for, touched or not: given back at the end of the request, but for what is kept.
+
+    It takes no time by itself; the faults of touching it are asked for beside it.
+    """
+
+    size_bytes: float = 0.0
+    kept_bytes: float = 0.0
+    """Of it, what stays as long as its owner lives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from math import inf
 from typing import Final
 
-from simvirt.demand import Connect, Demand, FileGrowth, FileOpen, Operation, Spawn, Watch
+from simvirt.demand import Allocate, Connect, Demand, FileGrowth, FileOpen, Operation, Spawn, Watch
 from simvirt.evidence import Cost
 
 __all__ = ["NO_TABLES", "Entries", "LayerTables", "TableKind", "TablePlace", "TableRule", "entries_of", "place_of_table"]
@@ -27,11 +27,12 @@ class TableKind(StrEnum):
     DISK_SPACE = "disk_space"
     INODES = "inodes"
     WATCHES = "watches"
+    PRIVATE_MEMORY = "private_memory"
 
     @property
     def in_bytes(self) -> bool:
         """Whether entries are bytes."""
-        return self is TableKind.DISK_SPACE
+        return self in (TableKind.DISK_SPACE, TableKind.PRIVATE_MEMORY)
 
     @property
     def words(self) -> str:
@@ -50,6 +51,7 @@ _WORDS: Final[Mapping[TableKind, tuple[str, str, str]]] = {
     TableKind.DISK_SPACE: ("disk space", "ENOSPC", "EDQUOT"),
     TableKind.INODES: ("inodes", "ENOSPC", "EDQUOT"),
     TableKind.WATCHES: ("inotify watches", "ENOSPC", "ENOSPC"),
+    TableKind.PRIVATE_MEMORY: ("private memory", "ENOMEM", "ENOMEM"),
 }
 
 
@@ -84,6 +86,8 @@ def _entries(operation: Operation) -> Iterator[Entries]:
         case FileGrowth(files=files, size_bytes=size):
             yield Entries(TableKind.INODES, files, files)
             yield Entries(TableKind.DISK_SPACE, size, size)
+        case Allocate(size_bytes=size, kept_bytes=kept):
+            yield Entries(TableKind.PRIVATE_MEMORY, size, kept)
         case Watch(count=count):
             yield Entries(TableKind.WATCHES, count, count)
 
@@ -134,16 +138,21 @@ class TablePlace:
     """Who has the table that tenants on a stack take entries of, and what limits them by default."""
 
     kind: TableKind
-    level: int
-    """Of the layer that has it."""
+    level: int | None
+    """Of the layer that has it; None if it is without bound."""
     rule: TableRule
     limit: float | None
     limited_by: int | None
     """Level of the layer that sets the default limit."""
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether it can run out without a limit of the scenario's."""
+        return self.level is not None or self.limit is not None
 
-def place_of_table(layers: Sequence[LayerTables], kind: TableKind) -> TablePlace | None:
-    """The table for applications on top of these layers, the machine's first; None if no profile gives it a size: it is without bound."""
+
+def place_of_table(layers: Sequence[LayerTables], kind: TableKind) -> TablePlace:
+    """The table for applications on top of these layers, the machine's first."""
     limit, limited_by = None, None
     for level in range(len(layers) - 1, -1, -1):
         rule = layers[level].rules.get(kind)
@@ -153,4 +162,4 @@ def place_of_table(layers: Sequence[LayerTables], kind: TableKind) -> TablePlace
             limit, limited_by = rule.default_limit, level
         if rule.has_table:
             return TablePlace(kind=kind, level=level, rule=rule, limit=limit, limited_by=limited_by)
-    return None
+    return TablePlace(kind=kind, level=None, rule=TableRule(), limit=limit, limited_by=limited_by)

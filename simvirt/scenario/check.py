@@ -191,7 +191,7 @@ def _memory(resolved: Resolved) -> Iterator[str]:
     over = scenario.overcommit_memory
     for i, (group, plan) in enumerate(zip(scenario.tenants, plans, strict=True)):
         yield from misfits(f"tenants.{i}", group.memory_wish, plan, host_swap_bytes=scenario.swap, overcommit=over)
-    machines = [(group.count + group.per_vm - 1) // group.per_vm for group in scenario.tenants]
+    machines = [0 if group.inside else (group.count + group.per_vm - 1) // group.per_vm for group in scenario.tenants]
     yield from together_too_large(list(zip(machines, plans, strict=True)), overcommit=over)
     if over and not any(plan.sizes for plan in plans):
         yield "overcommit_memory: true where there are no virtual machines; remove it, processes are always promised more"

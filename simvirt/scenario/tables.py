@@ -28,6 +28,8 @@ class TableLimits(BaseModel):
     """Files that it may make."""
     watches_max: Annotated[int, Field(ge=1)] | None = None
     """Files that it may watch."""
+    private_memory_max: PositiveBytes | None = None
+    """Private memory that it may ask for, touched or not: beyond it, asking fails, and nobody is killed."""
 
     @property
     def table_limits(self) -> Mapping[TableKind, float]:
@@ -38,5 +40,6 @@ class TableLimits(BaseModel):
             TableKind.DISK_SPACE: self.disk_quota,
             TableKind.INODES: self.inodes_max,
             TableKind.WATCHES: self.watches_max,
+            TableKind.PRIVATE_MEMORY: self.private_memory_max,
         }
         return {kind: float(limit) for kind, limit in given.items() if limit is not None}

@@ -149,6 +149,7 @@ class MemorySystem:
     ) -> None:
         self._engine = engine
         self._device = _device(host, hardware)
+        self._device.paced = any(one.plan.most_growth_bytes > 0.0 for one in tenants)
         self.kills: list[Kill] = []
         self._since_s = engine.now
         self._started = False
@@ -358,7 +359,7 @@ def _wanted(plan: MemoryPlan) -> tuple[float, float]:
 def _device(host: Host, hardware: Hardware) -> PagingDevice:
     disk = hardware.disk
     return PagingDevice(
-        disk=_paging(host.disk), bus=_paging(host.disk_bus), read_s=disk.read_s.si, write_s=disk.write_s.si,
+        disk=_paging(host.disk), bus=_paging(host.disk_bus), write_disk=_paging(host.disk), read_s=disk.read_s.si, write_s=disk.write_s.si,
         read_bytes_per_s=disk.read_bytes_per_s.si, write_bytes_per_s=disk.write_bytes_per_s.si,
     )  # fmt: skip
 

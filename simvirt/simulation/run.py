@@ -66,7 +66,7 @@ class Simulation:
         self._free_cores = free_cores(scenario.tenants, self._stack.hardware.processors)
         """Those that no virtual processor is pinned to."""
         self.memory = self._memory()
-        self.tables = TableSystem(self._resolved) if kinds_in_play(self._resolved.groups) else None
+        self.tables = TableSystem(self._resolved) if kinds_in_play(self._resolved) else None
         self.tenants = [tenant for group, workload in self._resolved.groups for tenant in self._tenants(group, workload)]
         if self.memory is not None:
             self.memory.start()
@@ -184,8 +184,15 @@ class Simulation:
     def _tables(self, name: str, group: Tenants, branch: Branch, home: str) -> TenantTables | None:
         if self.tables is None:
             return None
-        kernel = branch.instances[branch.stack.kernel_level(len(branch.stack.layers) - 1)]
-        return self.tables.join(name, group, branch, self._kernels.memory_bytes(kernel), None if home == name else home)
+        return self.tables.join(name, group, branch, self._kernel_memory_bytes(group, branch), None if home == name else home)
+
+    def _kernel_memory_bytes(self, group: Tenants, branch: Branch) -> float:
+        """Memory of the kernel that a tenant stands on, by which it sizes its tables."""
+        plans = self._resolved.memory_plans
+        plan = None if plans is None else plans[self._scenario.tenants.index(group)]
+        if plan is not None and plan.sizes and branch.stack is self._stack:
+            return plan.sizes[-1].size_bytes
+        return self._kernels.memory_bytes(branch.instances[branch.stack.kernel_level(len(branch.stack.layers) - 1)])
 
     def _leave(self, name: str, tables: TenantTables | None) -> None:
         """A tenant's time is over."""

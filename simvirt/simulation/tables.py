@@ -17,10 +17,8 @@ from simvirt.layers.path import plan_path
 from simvirt.layers.stack import Stack
 from simvirt.resources.entries import Part
 from simvirt.resources.table import Table
-from simvirt.scenario import Resolved
-from simvirt.scenario.description import Tenants
+from simvirt.scenario import Resolved, Tenants
 from simvirt.simulation.instances import Branch, Instance
-from simvirt.workloads.profile import Workload
 
 __all__ = ["Needed", "TableSystem", "TenantTables", "kinds_in_play", "refused_s"]
 
@@ -35,10 +33,12 @@ class Needed:
     """What the caller spends on being refused."""
 
 
-def kinds_in_play(groups: Sequence[tuple[Tenants, Workload]]) -> frozenset[TableKind]:
-    """Tables that can run out."""
-    kept = {e.kind for _, workload in groups for request in workload.requests for e in entries_of(request.demand) if e.kept}
-    return frozenset(kept | {kind for group, _ in groups for kind in group.table_limits})
+def kinds_in_play(resolved: Resolved) -> frozenset[TableKind]:
+    """Tables that can run out: somebody keeps entries of a table with a bound, or a scenario limits somebody's part."""
+    workloads = [workload for _, workload in resolved.groups]
+    kept = {e.kind for workload in workloads for request in workload.requests for e in entries_of(request.demand) if e.kept}
+    bounded = {kind for kind in kept if place_of_table(resolved.tables, kind).is_bounded}
+    return frozenset(bounded | {kind for group, _ in resolved.groups for kind in group.table_limits})
 
 
 def refused_s(stack: Stack, demand: Demand, entries: Sequence[Entries]) -> float:
@@ -81,7 +81,7 @@ class TableSystem:
     """All tables of one machine that are in play."""
 
     def __init__(self, resolved: Resolved) -> None:
-        self._kinds = sorted(kinds_in_play(resolved.groups))
+        self._kinds = sorted(kinds_in_play(resolved))
         self._resolved = resolved
         self._tables: dict[tuple[Instance | None, TableKind], Table] = {}
         self._owned: dict[tuple[str, TableKind], Table] = {}
@@ -100,20 +100,20 @@ class TableSystem:
             place = place_of_table(layers, kind)
             whole = self._whole(kind, place, branch, memory_bytes)
             above = whole if inside is None else self._owned[inside, kind]
-            limit = group.table_limits.get(kind, inf if place is None or place.limit is None or inside is not None else place.limit)
+            limit = group.table_limits.get(kind, inf if place.limit is None or inside is not None else place.limit)
             own = Table(f"{kind.words} of {name}", limit, above)
             self._owned[name, kind] = own
-            where = "" if place is None else f" of {branch.instances[place.level].name}"
+            where = "" if place.level is None else f" of {branch.instances[place.level].name}"
             own_error, shared_error = (f"{words} ({error})" for words, error in zip(
                 (f"limit of {kind.words} reached", f"no {kind.words}{where} left"), reversed(kind.errors), strict=True
             ))  # fmt: skip
             found.places[kind] = Part(own, own_error, shared_error)
         return found
 
-    def _whole(self, kind: TableKind, place: TablePlace | None, branch: Branch, memory_bytes: float) -> Table:
-        owner = None if place is None else branch.instances[place.level]
+    def _whole(self, kind: TableKind, place: TablePlace, branch: Branch, memory_bytes: float) -> Table:
+        owner = None if place.level is None else branch.instances[place.level]
         if (owner, kind) not in self._tables:
-            size = inf if place is None else place.rule.size(memory_bytes)
+            size = place.rule.size(memory_bytes)
             self._tables[owner, kind] = Table(kind.words if owner is None else f"{kind.words} of {owner.name}", size)
         return self._tables[owner, kind]
 
