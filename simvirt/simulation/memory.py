@@ -103,6 +103,7 @@ def can_run_short(tenants: Sequence[TenantMemory]) -> bool:
     own: dict[tuple[str, str], float] = {}
     images: set[str] = set()
     machines: set[str] = set()
+    growing = _growing_in(tenants)
     for one in tenants:
         plan = one.plan
         most = plan.tenant_bytes + plan.most_growth_bytes
@@ -118,7 +119,7 @@ def can_run_short(tenants: Sequence[TenantMemory]) -> bool:
             rules = plan.ground.rules
             assert rules is not None
             size = plan.sizes[-1].size_bytes
-            inside = plan.own_bytes(len(plan.sizes)) + image + plan.per_vm * most
+            inside = plan.own_bytes(len(plan.sizes)) + image + max(plan.per_vm * most, growing[one.vm])
             if inside > size - rules[-1].reserve(size):
                 return True
             taken += plan.beside_bytes(0) + max(_touched(plan) + plan.per_vm * plan.most_growth_bytes, _backed(plan))
@@ -128,6 +129,14 @@ def can_run_short(tenants: Sequence[TenantMemory]) -> bool:
     assert ground.rules is not None
     capacity = ground.stack.hardware.memory_bytes.si
     return sum(own.values()) + taken > capacity - ground.rules[0].reserve(capacity)
+
+
+def _growing_in(tenants: Sequence[TenantMemory]) -> dict[str, float]:
+    """What all that live in each virtual machine may come to ask for, by its name."""
+    sums: dict[str, float] = {}
+    for one in tenants:
+        sums[one.vm] = sums.get(one.vm, 0.0) + one.plan.tenant_bytes + one.plan.most_growth_bytes
+    return sums
 
 
 def _touched(plan: MemoryPlan) -> float:
