@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--platforms", metavar="A,B,...", type=_names, default=(), help="default: all that can run the scenario")
     compare.add_argument("--baseline", metavar="A", help="what the others are measured against (default: a native platform)")
     compare.set_defaults(command=_compare)
+    _add_isolation(commands, runs, profiles)
     _add_image(commands, profiles)
 
     validate = commands.add_parser("validate", help="measured tables predicted beside measured: errors, order, what is missing")
@@ -128,6 +129,21 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("--workers", metavar="N", type=_at_least(1), help="processes (default: one per core)")
     validate.set_defaults(command=_validate)
     return parser
+
+
+def _add_isolation(commands: argparse._SubParsersAction[_Parser], runs: _Parser, profiles: _Parser) -> None:
+    tables = commands.add_parser("tables", parents=[profiles], help="what tenants of a platform share by default, and what limits them")
+    tables.add_argument("platform", metavar="PLATFORM")
+    tables.add_argument("--machine", metavar="M", help="on this machine (default: the platform's own)")
+    tables.set_defaults(command=_tables)
+
+    about = "which neighbours break an objective when they misbehave, and which limit would keep it"
+    isolation = commands.add_parser("isolation", parents=[runs, profiles], help=about)
+    isolation.add_argument("--slo", metavar="TEXT", default="p99 < 50 ms and error rate < 1 %", help="the objective (default: %(default)s)")
+    isolation.add_argument("--platforms", metavar="A,B,...", type=_names, default=(), help="default: the scenario's own")
+    isolation.add_argument("--stressors", metavar="A,B,...", type=_names, default=(), help="default: all")
+    isolation.add_argument("--intensity", metavar="X", type=_positive, default=1.0, help="of each stressor (default: %(default)s)")
+    isolation.set_defaults(command=_isolation)
 
 
 def _add_image(commands: argparse._SubParsersAction[_Parser], profiles: _Parser) -> None:
@@ -185,6 +201,16 @@ def _at_least(bound: int) -> Callable[[str], int]:
         return number
 
     return read
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0.0 < number <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r}; a number above 0, at most 1000000")
+    return number
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -245,6 +271,28 @@ def _compare(arguments: argparse.Namespace) -> list[str]:
         arguments.scenario,
         platforms=arguments.platforms,
         baseline=arguments.baseline,
+        replications=arguments.replications,
+        seed=arguments.seed,
+        profiles=arguments.profiles,
+    )
+
+
+def _tables(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.shared import shared_tables
+
+    return shared_tables(_catalog(arguments), arguments.platform, arguments.machine)
+
+
+def _isolation(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.isolation import isolation
+
+    return isolation(
+        _catalog(arguments),
+        arguments.scenario,
+        slo=arguments.slo,
+        platforms=arguments.platforms,
+        stressors=arguments.stressors,
+        intensity=arguments.intensity,
         replications=arguments.replications,
         seed=arguments.seed,
         profiles=arguments.profiles,

@@ -287,7 +287,8 @@ def _build_stressor(table: Any, path: str, references: Mapping[str, Reference], 
     """What a stressor does at intensity 1: each number with evidence."""
     kinds = ({"workers"}, {"rate_per_s"}, {"workers", "children"})
     if not isinstance(table, Mapping) or set(table) not in kinds:
-        problems.append(f"{path}: {table!r}; must be [stressor.workers] or [stressor.rate_per_s], with evidence, and may have children of workers")
+        wanted = "must be [stressor.workers], which may have [stressor.children], or [stressor.rate_per_s], with evidence"
+        problems.append(f"{path}: {table!r}; {wanted}")
         return None
     costs = {name: build_cost(entry, name, f"{path}.{name}", references, problems) for name, entry in table.items()}
     problems += [f"{path}.{name}: {cost.value:g}; above 0" for name, cost in costs.items() if cost is not None and not cost.si > 0]

@@ -39,15 +39,19 @@ MAY_IMPORT = {
     "cpu_limits": f"{LEAVES} layers resources tenant_place",
     "memory_contention": DATA_MODELS,
     "memory_plan": f"{DATA_MODELS} footprint_reader",
-    "scenario": f"{DATA_MODELS} catalog scheduler_choice tenant_place cpu_limits memory_contention footprint_reader table_reader memory_plan",
+    "scenario": (
+        f"{DATA_MODELS} catalog scheduler_choice tenant_place cpu_limits memory_contention footprint_reader table_reader memory_plan"
+    ),
     "simulation": f"{DATA_MODELS} catalog cpu_limits memory_contention memory_plan scenario",
     "analysis": f"{LEAVES} metrics",
     "experiment": f"{DATA_MODELS} catalog scenario simulation analysis",
-    "isolation": f"{DATA_MODELS} catalog scenario simulation",
+    "isolation": f"{DATA_MODELS} catalog scenario simulation slo",
     "reports": f"{LEAVES} metrics analysis",
     "validation": f"{DATA_MODELS} catalog scenario simulation experiment",
-    "commands": f"{DATA_MODELS} profile_reader footprint_reader table_reader catalog scenario simulation experiment analysis reports validation isolation slo",
-    "cli": f"{DATA_MODELS} catalog scenario simulation experiment analysis reports commands slo",
+    "commands": (
+        f"{DATA_MODELS} profile_reader footprint_reader catalog scenario simulation experiment analysis reports validation isolation slo"
+    ),
+    "cli": f"{DATA_MODELS} catalog scenario simulation experiment analysis reports commands",
 }
 """Part of simvirt (a module or folder at its top) → the other parts that it may import. Every part has a line here."""
 

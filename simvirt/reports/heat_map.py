@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from simvirt.reports.style import SIZE_IN, add_caption
 
@@ -71,8 +71,9 @@ def _draw(axes: Axes, panel: HeatMap) -> None:
         for j, column in enumerate(panel.columns):
             cell = panel.cells.get((row, column))
             colour = _NOTHING if cell is None else shades(min(1.0, max(0.0, cell.level)))
-            frame = {"edgecolor": "#D55E00", "linewidth": 2.2, "zorder": 3} if cell is not None and cell.is_marked else {"edgecolor": "white"}
-            axes.add_patch(Rectangle((j - 0.48, i - 0.47), 0.96, 0.94, facecolor=colour, **frame))
+            marked = cell is not None and cell.is_marked
+            look: dict[str, Any] = {"edgecolor": "#D55E00", "linewidth": 2.2, "zorder": 3} if marked else {"edgecolor": "white"}
+            axes.add_patch(Rectangle((j - 0.48, i - 0.47), 0.96, 0.94, facecolor=colour, **look))
             if cell is not None:
                 ink = "white" if cell.level > _DARK else "black"
                 axes.text(j, i, cell.text, ha="center", va="center", fontsize=size, color=ink, zorder=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import final
 
 from simvirt.resources.stages import AbstractStage, Failed, Request
@@ -35,6 +36,12 @@ class Part:
             return ""
         return self.own_error if full is self.table else self.shared_error
 
+    def keep_rest(self) -> None:
+        """Keep all that there is still room for: what somebody got, one after the other, before it was refused."""
+        rest = self.table.room
+        if not self.gone and 0.0 < rest < inf and self.table.take(rest) is None:
+            self.kept += rest
+
     def end(self, count: float, kept: float) -> None:
         """A request that had taken `count` ends, and leaves `kept` behind."""
         if self.gone:
@@ -61,9 +68,10 @@ Needs = tuple[tuple[Part, float, float], ...]
 
 @final
 class Take(AbstractStage):
-    """Entries of tables, all of them or none. Without room the call returns an error after `refused_s` on the caller, and the request fails.
+    """Entries of tables, all of them or none. Without room the call fails after `refused_s` on the caller, and so does the request.
 
-    A request holds its entries from here to its end: longer than the call that needs them, which may come later on its way.
+    Whoever keeps entries keeps those that were left when it was refused, as it takes them one after the other. A request holds its
+    entries from here to its end: longer than the call that needs them, which may come later on its way.
     """
 
     __slots__ = ("_done", "_failed", "_needs", "_pool", "_reasons", "_refused_s")
@@ -81,9 +89,11 @@ class Take(AbstractStage):
     def enter(self, request: Request) -> None:
         needs = self._needs
         for i in range(len(needs)):
-            part, count, _ = needs[i]
+            part, count, kept = needs[i]
             reason = part.take(count)
             if reason:
+                if kept:
+                    part.keep_rest()
                 for taken, earlier, _ in needs[:i]:
                     taken.table.give(earlier)
                 self._reasons[request] = reason

@@ -75,7 +75,7 @@ class AbstractStage(ABC):
     def enter(self, request: Request) -> None:
         """Take the request; hand it to `next` in the end."""
 
-    def silence(self) -> None:
+    def silence(self) -> None:  # noqa: B027 - most stages tell nobody of anything
         """Whoever asked is not there any more: tell nobody of requests that still come."""
 
 

@@ -44,6 +44,16 @@ class Table:
             table = table.parent
         return None
 
+    @property
+    def room(self) -> float:
+        """Entries that can still be taken of it."""
+        room, table = inf, self
+        while True:
+            room = min(room, max(0.0, table.capacity - table.entries))
+            if table.parent is None:
+                return room
+            table = table.parent
+
     def give(self, count: float) -> None:
         """Give entries back. Raises if there are not so many."""
         if count > self.entries * (1.0 + _ROUNDING) + _ROUNDING:

@@ -15,6 +15,7 @@ from simvirt.scenario.disk import disk_misfits
 from simvirt.scenario.resolved import Resolved
 from simvirt.scenario.stressors import as_tenants, stressor_misfits
 from simvirt.scheduler_choice import PLATFORM
+from simvirt.table_reader import is_table_path
 from simvirt.tenant_place import place_of
 from simvirt.workloads.arrivals import ClosedLoop
 
@@ -178,6 +179,15 @@ def _inside(path: str, group: Tenants, groups: tuple[Tenants, ...]) -> Iterator[
         yield f"{path}: {group.inside!r} has another count, vcpus, per_vm or place; one lives in each, so say the same"
 
 
+def _tables(resolved: Resolved) -> Iterator[str]:
+    """Sizes of tables, set by hand, of layers or of kinds that there are not."""
+    layers = resolved.catalog.platform(resolved.scenario.platform).layers
+    for path in resolved.scenario.override:
+        if is_table_path(path) and path.partition(".")[0] not in layers:
+            yield f"override.{path}: no such layer in this stack; it has {', '.join(layers)}"
+    resolved.tables  # noqa: B018 - raises for the others
+
+
 def _contention(resolved: Resolved) -> Iterator[str]:
     yield from memory_misfits(resolved.stack.hardware, list(resolved.groups), fluid=resolved.is_fluid)
 
@@ -209,5 +219,5 @@ def _unknown_memory(resolved: Resolved) -> Iterator[str]:
         yield f"{path}: memory is asked for, but the profile of {' and '.join(dict.fromkeys(mute))} says nothing of it; add the table"
 
 
-STAGES: Final[tuple[tuple[Check, ...], ...]] = ((_tenants, _too_much, _schedulers, _windows), (_contention, _memory))
+STAGES: Final[tuple[tuple[Check, ...], ...]] = ((_tenants, _too_much, _schedulers, _windows, _tables), (_contention, _memory))
 """The checks; those of a later stage look only where the earlier ones found nothing."""

@@ -130,7 +130,8 @@ class Scenario(_Description):
         """The overrides that are for no workload of its own, no scheduler and no memory."""
         named = (*(group.workload for group in self.tenants), *(group.stressor for group in self.stressors))
         others = (*(f"{name}." for name in named), *(f"{name}." for name in catalog.names("schedulers")))
-        return {path: wanted for path, wanted in self.override.items() if not (path.startswith(others) or is_memory_path(path) or is_table_path(path))}
+        mine = (path for path in self.override if not (path.startswith(others) or is_memory_path(path) or is_table_path(path)))
+        return {path: self.override[path] for path in mine}
 
     def digest(self) -> str:
         """A fingerprint of everything that it says."""

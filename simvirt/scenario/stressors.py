@@ -12,7 +12,7 @@ __all__ = ["as_tenants", "stressor_misfits"]
 
 
 def as_tenants(scenario: Scenario, catalog: Catalog) -> Scenario:
-    """The same scenario with each group of stressors written out as a group of tenants, the others first; those of intensity 0 are left out.
+    """The same scenario with each group of stressors written out as tenants, after the others; those of intensity 0 are left out.
 
     A stressor that lives inside a tenant has that tenant's virtual machine or container, and so its shape and its limits. Raises
     CatalogError for a stressor that there is not, and ScenarioError for what it lives in.
@@ -35,7 +35,8 @@ def _written_out(group: Stressors, catalog: Catalog, scenario: Scenario, hosts: 
 
 
 _SHAPE: Final = (
-    "count", "vcpus", "per_vm", "weight", "memory", "memory_max", "memory_high", "swap", "on", "pin_vcpus", "cpuset", "cap_cores", "cpu_max",
+    "count", "vcpus", "per_vm", "weight", "on", "memory", "memory_max", "memory_high", "swap", "pin_vcpus", "cpuset", "cap_cores",
+    "cpu_max",
 )  # fmt: skip
 """What belongs to the virtual machine or the container, and so to everybody inside."""
 

@@ -115,8 +115,8 @@ class Paging(AbstractStage):
 
     A request touches `touched_bytes`. In each memory the number of its faults is Poisson with mean pages * miss probability; each fault
     reads one page, one after the other, through the queue of the disk, or unpacks a compressed page. Faults of the processor and copies are
-    not charged: microseconds beside the device's tens or thousands. Pages that come back push others out. A request that makes its application
-    grow waits while too many pages are being written.
+    not charged: microseconds beside the device's tens or thousands. Pages that come back push others out. A request that makes its
+    application grow waits while too many pages are being written.
     """
 
     __slots__ = ("_asks_bytes", "_device", "_engine", "_levels", "_rng", "_touched_pages")
