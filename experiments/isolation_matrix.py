@@ -64,7 +64,7 @@ WEB: Final = {"workload": "specweb-2005", "load": {"kind": "poisson", "rate_per_
 SMALL_VM: Final = {"memory": "190 MiB", "swap": "256 MiB"}
 FAIR: Final = {"io_weight": 100}
 """One queue of the disk for each process or virtual machine: CFQ, Linux' default from 2.6.18 on; Xen of 2003 takes turns too."""
-IBS: Final = {
+IBS: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     "cpu": ({"stressor": "cpu-hog"},),
     "memory": ({"stressor": "memory-bomb"},),
     "fork bomb": ({"stressor": "fork-bomb"},),
@@ -183,7 +183,7 @@ def _published(seed: int, quick: bool) -> Iterator[Point]:
             for row, entries in list(rows.items())[: 3 if quick else None]:
                 stressors = [{"name": STRESSOR, **({} if "inside" in one else own), **one} for one in entries]
                 document = {"name": "published", "platform": platform, "tenants": tenants, "stressors": stressors, **host}
-                factors = {
+                factors: dict[str, Any] = {
                     "part": "published",
                     "source": setup.source_key,
                     "setup": number,
@@ -244,7 +244,8 @@ def _today(catalog: Catalog, seed: int, quick: bool) -> Iterator[Point]:
                     "name": "today", "platform": platform, "machine": MACHINE, "tenants": [{**SERVICE, **shared}], "stressors": stressors,
                     "override": {**SIZES, **tables},
                 }  # fmt: skip
-                factors = {"part": "today", "source": "", "setup": len(SETUPS), "platform": platform, "stressor": name, "limits": limits}
+                where = {"part": "today", "source": "", "setup": len(SETUPS), "platform": platform}
+                factors: dict[str, Any] = {**where, "stressor": name, "limits": limits}
                 scenario = _disturbance(document, settle_s, window_s, seed, 1)
                 yield Point(factors=factors, scenario=scenario, profiles=PROFILES)
 
@@ -490,8 +491,8 @@ def _published_chart(results: Results) -> Any:
                 shown[name, row["platform"]] = Cell(text=text, level=lost / 100.0, is_marked=wrong)
             panels.append(HeatMap(title=f"{source}, {column}", rows=rows, columns=list(dict.fromkeys(cells["platform"])), cells=shown))
     caption = (
-        "Loss of throughput of the tenants beside the stressor, and of the one in which it runs (misbehaving); DNR: did not respond. A frame "
-        "marks a prediction that misses what is asked (no response where none was measured; below 5 % where less than 2 % was measured). "
+        "Loss of throughput of the tenants beside the stressor, and of the one in which it runs (misbehaving); DNR: did not respond. A "
+        "frame marks a prediction that misses: no response where none was measured, below 5 % where less than 2 % was measured. "
         "Which limits there were, the applications and their sizes are assumed where the sources are silent."
     )
     return heat_maps(panels, title="Published tables of isolation, measured and predicted", caption=caption, bar="loss of throughput")
@@ -500,7 +501,7 @@ def _published_chart(results: Results) -> Any:
 EXPERIMENT = Experiment(
     name="isolation_matrix",
     question="What does a neighbour that misbehaves do to the others, by kind of misbehaviour, by platform, and by whether it is limited?",
-    expected="a shared kernel's tables and memory end the others' work unless limited; virtual machines share disk, wire and processors only.",
+    expected="a shared kernel's tables and memory end the others' work unless limited; virtual machines share disk, wire and processors.",
     points=points,
     charts=charts,
     tables=tables,

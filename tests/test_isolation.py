@@ -208,7 +208,10 @@ def test_clients_of_a_window_ask_in_it() -> None:
     assert next(thinks) == inf  # would ask at 6.5 s
 
 
-@pytest.mark.parametrize("load", [{"kind": "poisson", "rate_per_s": 500}, {"kind": "closed", "clients": 3, "think": {"kind": "constant", "value": 0.001}}])
+CLIENTS = {"kind": "closed", "clients": 3, "think": {"kind": "constant", "value": 0.001}}
+
+
+@pytest.mark.parametrize("load", [{"kind": "poisson", "rate_per_s": 500}, CLIENTS])
 def test_a_tenant_asks_only_in_its_window(load: dict[str, Any]) -> None:
     described = load_scenario(document([], web={"load": load, "start": 0.2, "stop": 0.4}), CATALOG)
     before, during, after = Simulation(described, CATALOG).run_in_phases((0.2, 0.45, 0.6))
@@ -406,7 +409,8 @@ def refusal(source: dict[str, Any]) -> str:
 def test_mistakes_about_stressors_are_told() -> None:
     assert "stressors.0.stressor: 'fork-bom' is unknown; did you mean 'fork-bomb'" in refusal(document([{"stressor": "fork-bom"}]))
     assert "stressors.0.stressor: 'database' is an ordinary workload" in refusal(document([{"stressor": "database"}]))
-    assert "stressors.0.inside: 'wep' is no group of tenants; did you mean 'web'" in refusal(document([{"stressor": "cpu-hog", "inside": "wep"}]))
+    nowhere = refusal(document([{"stressor": "cpu-hog", "inside": "wep"}]))
+    assert "stressors.0.inside: 'wep' is no group of tenants; did you mean 'web'" in nowhere
     late = refusal(document([{"stressor": "cpu-hog", "start": 2.0}]))
     assert "start: 2 s in a run of 0.6 s; below that, or run longer" in late
     twice = refusal(document([{"stressor": "cpu-hog", "name": "web"}]))
@@ -436,7 +440,8 @@ def run_document(described: dict[str, Any]) -> RunOutcome:
 
 
 def test_overrides_of_tables_are_checked_at_the_door() -> None:
-    assert "override.linux.tables.proceses.capacity: no such number" in refusal(document([], override={"linux.tables.proceses.capacity": 3}))
+    misspelt = refusal(document([], override={"linux.tables.proceses.capacity": 3}))
+    assert "override.linux.tables.proceses.capacity: no such number" in misspelt
     elsewhere = refusal(document([], override={"gvisor.tables.processes.capacity": 3}))
     assert "override.gvisor.tables.processes.capacity: no such layer in this stack" in elsewhere
 
