@@ -25,10 +25,12 @@ from simvirt.faults.profile import FaultProfile
 from simvirt.footprint_reader import LAYER_TABLES, WORKLOAD_TABLE, LayerMemory, build_layer_memory, build_workload_footprint, is_memory_path
 from simvirt.layers.contract import AbstractLayer, costs_of, map_costs
 from simvirt.layers.hardware import Hardware
+from simvirt.layers.kernel_tables import NO_TABLES, LayerTables
 from simvirt.layers.stack import Stack
 from simvirt.profile_reader import Platform, bad_overrides, build_layer, build_platform, build_workload, override_amounts
 from simvirt.startup.stage import NO_START, LayerStart
 from simvirt.startup_reader import START_TABLE, build_start, is_start_path
+from simvirt.table_reader import TABLES, build_layer_tables, is_table_path
 from simvirt.workloads.profile import Workload
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Catalog:
         self._built: dict[tuple[str, str], AbstractLayer] = {}
         self._memories: dict[str, LayerMemory] = {}
         self._starts: dict[tuple[str, str], LayerStart] = {}
+        self._tables: dict[str, LayerTables] = {}
         self._workloads: dict[str, Workload] = {}
 
     @classmethod
@@ -92,7 +95,7 @@ class Catalog:
         """A layer; built once, as it is frozen and many runs ask for it."""
         key = (folder, name)
         if key not in self._built:
-            apart = (*LAYER_TABLES, START_TABLE, *FAULT_TABLES)
+            apart = (*LAYER_TABLES, START_TABLE, *FAULT_TABLES, TABLES)
             table = {entry: value for entry, value in self._inherited(folder, name).items() if entry not in apart}
             self._built[key] = build_layer(name, table, f"{folder}/{name}", self.references)
         return self._built[key]
@@ -183,6 +186,20 @@ class Catalog:
         application = NO_START if workload is None else self.start("workloads", workload, overrides)
         below = self.start("hardware", machine.name, overrides)
         return (below, *(self.start("layers", layer.name, overrides) for layer in layers), application)
+
+    def layer_tables(self, name: str, overrides: Overrides | None = None) -> LayerTables:
+        """What a layer says of finite tables, by the layer's name; nothing for a layer unknown here.
+
+        An override names a number as `layer.tables.kind.field`; those of other things are left alone.
+        """
+        mine = {path: wanted for path, wanted in (overrides or {}).items() if path.startswith(f"{name}.") and is_table_path(path)}
+        if not mine and name in self._tables:
+            return self._tables[name]
+        entries = self._inherited("layers", name).get(TABLES, {}) if name in self._files("layers") else {}
+        built = build_layer_tables(name, entries, self.references, mine) if entries or mine else NO_TABLES
+        if not mine:
+            self._tables[name] = built
+        return built
 
     def scheduler_summary(self, name: str) -> tuple[str, str]:
         """The rules that a scheduler follows, by name, and what it is, in a sentence."""

@@ -127,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--baseline", metavar="A", help="what the others are measured against (default: a native platform)")
     compare.set_defaults(command=_compare)
     _add_density(commands, profiles)
+    _add_isolation(commands, runs, profiles)
     _add_image(commands, profiles)
     _add_failures(commands, runs, profiles)
     _add_validate(commands)
@@ -230,6 +231,21 @@ def _float(text: str) -> float:
         return float(text)
     except ValueError:
         return nan
+
+
+def _add_isolation(commands: argparse._SubParsersAction[_Parser], runs: _Parser, profiles: _Parser) -> None:
+    tables = commands.add_parser("tables", parents=[profiles], help="what tenants of a platform share by default, and what limits them")
+    tables.add_argument("platform", metavar="PLATFORM")
+    tables.add_argument("--machine", metavar="M", help="on this machine (default: the platform's own)")
+    tables.set_defaults(command=_tables)
+
+    about = "which neighbours break an objective when they misbehave, and which limit would keep it"
+    isolation = commands.add_parser("isolation", parents=[runs, profiles], help=about)
+    isolation.add_argument("--slo", metavar="TEXT", default="p99 < 50 ms and error rate < 1 %", help="the objective (default: %(default)s)")
+    isolation.add_argument("--platforms", metavar="A,B,...", type=_names, default=(), help="default: the scenario's own")
+    isolation.add_argument("--stressors", metavar="A,B,...", type=_names, default=(), help="default: all")
+    isolation.add_argument("--intensity", metavar="X", type=_positive, default=1.0, help="of each stressor (default: %(default)s)")
+    isolation.set_defaults(command=_isolation)
 
 
 def _add_image(commands: argparse._SubParsersAction[_Parser], profiles: _Parser) -> None:
@@ -458,6 +474,28 @@ def _density(arguments: argparse.Namespace) -> list[str]:
         seed=arguments.seed,
         csv=arguments.csv,
         chart=arguments.chart,
+        profiles=arguments.profiles,
+    )
+
+
+def _tables(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.shared import shared_tables
+
+    return shared_tables(_catalog(arguments), arguments.platform, arguments.machine)
+
+
+def _isolation(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.isolation import isolation
+
+    return isolation(
+        _catalog(arguments),
+        arguments.scenario,
+        slo=arguments.slo,
+        platforms=arguments.platforms,
+        stressors=arguments.stressors,
+        intensity=arguments.intensity,
+        replications=arguments.replications,
+        seed=arguments.seed,
         profiles=arguments.profiles,
     )
 

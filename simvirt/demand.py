@@ -13,6 +13,7 @@ from typing import ClassVar, Self
 
 __all__ = [
     "AddressSpaceSwitch",
+    "Allocate",
     "BlockFlush",
     "BlockRead",
     "BlockReadCached",
@@ -26,6 +27,7 @@ __all__ = [
     "DiskRead",
     "DiskReadCached",
     "DiskWrite",
+    "FileGrowth",
     "FileOpen",
     "FileRead",
     "FileWrite",
@@ -51,6 +53,7 @@ __all__ = [
     "Syscall",
     "Timer",
     "Wake",
+    "Watch",
     "Yield",
 ]
 
@@ -161,16 +164,20 @@ class ContextSwitch(OsOperation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spawn(OsOperation):
-    """Processes created (fork and exec)."""
+    """Processes created (fork and exec). They end with the request, but for those that are `kept`."""
 
     count: float = 0.0
+    kept: float = 0.0
+    """Of them, those that stay as long as their owner lives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileOpen(OsOperation):
-    """Files opened by name and closed; the path is in the kernel's caches."""
+    """Files opened by name and closed at the end of the request, but for those that are `kept`; the path is in the kernel's caches."""
 
     count: float = 0.0
+    kept: float = 0.0
+    """Of them, those that stay open as long as their owner lives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,6 +307,36 @@ class FirstWrite(OsOperation):
 
     count: float = 0.0
     size_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileGrowth(OsOperation):
+    """What a file system must find room for, and keeps: `files` new files, and `size_bytes` by which files become longer.
+
+    It takes no time by itself: opening and writing are asked for beside it.
+    """
+
+    files: float = 0.0
+    size_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocate(OsOperation):
+    """Private memory that a program asks for, touched or not: given back at the end of the request, but for what is kept.
+
+    It takes no time by itself; the faults of touching it are asked for beside it.
+    """
+
+    size_bytes: float = 0.0
+    kept_bytes: float = 0.0
+    """Of it, what stays as long as its owner lives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch(OsOperation):
+    """Files or folders that a program asks its kernel to watch, and goes on watching. The system call is asked for beside it."""
+
+    count: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

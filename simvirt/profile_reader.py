@@ -24,6 +24,7 @@ from simvirt.markup import html_table
 from simvirt.memory_character import MemoryCharacter
 from simvirt.workloads.distributions import Distribution
 from simvirt.workloads.profile import RequestClass, Workload
+from simvirt.workloads.stressor import Stressor
 
 __all__ = [
     "REFERENCE_CLOCK_HZ",
@@ -238,12 +239,10 @@ _WORKLOAD_KEYS: Final = ("summary", "requires", "threads", "factor", "factor_evi
 def build_workload(name: str, table: dict[str, Any], references: Mapping[str, Reference]) -> Workload:
     path = f"workloads/{name}"
     problems = [f"{path}.{key}: missing" for key in _WORKLOAD_KEYS if key not in table]
-    known = (*_WORKLOAD_KEYS, "memory", "aggressor")
+    known = (*_WORKLOAD_KEYS, "memory", "stressor")
     problems += [f"{path}.{key}: not a part of a workload; {nearest(key, known)}" for key in table if key not in known]
     if not isinstance(table.get("summary", ""), str):
         problems.append(f"{path}.summary: {table['summary']!r} is not text; put it in quotes")
-    if not isinstance(table.get("aggressor", False), bool):
-        problems.append(f"{path}.aggressor: {table['aggressor']!r}; must be true or false")
     if not isinstance(table.get("factor_evidence", {}), Mapping):
         problems.append(f"{path}.factor_evidence: {table['factor_evidence']!r}; must be a table with source, where and grade")
     if not _are_tables(table.get("request", [])):
@@ -253,6 +252,7 @@ def build_workload(name: str, table: dict[str, Any], references: Mapping[str, Re
     _check_factor_evidence(table["factor_evidence"], f"{path}.factor_evidence", references, problems)
     requests = [_build_request(entry, f"{path}.request[{i}]", references, problems) for i, entry in enumerate(table["request"])]
     memory, memory_evidence = _build_character(table["memory"], f"{path}.memory", references, problems) if "memory" in table else (None, ())
+    stressor = _build_stressor(table["stressor"], f"{path}.stressor", references, problems) if "stressor" in table else None
     factor = _build_factor(table["factor"], f"{path}.factor", problems)
     interface = _build_plain(table["requires"], Interface, f"{path}.requires", problems)
     threads = table["threads"]
@@ -272,7 +272,7 @@ def build_workload(name: str, table: dict[str, Any], references: Mapping[str, Re
         requests=tuple(r for r in requests if r is not None),
         memory=memory,
         memory_evidence=memory_evidence,
-        aggressor=table.get("aggressor", False),
+        stressor=stressor,
     )
 
 
@@ -295,6 +295,18 @@ def _build_character(
     except ValueError as error:
         problems += [f"{path}.{problem}" for problem in error.args]
         return None, ()
+
+
+def _build_stressor(table: Any, path: str, references: Mapping[str, Reference], problems: Problems) -> Stressor | None:
+    """What a stressor does at intensity 1: each number with evidence."""
+    kinds = ({"workers"}, {"rate_per_s"}, {"workers", "children"})
+    if not isinstance(table, Mapping) or set(table) not in kinds:
+        wanted = "must be [stressor.workers], which may have [stressor.children], or [stressor.rate_per_s], with evidence"
+        problems.append(f"{path}: {table!r}; {wanted}")
+        return None
+    costs = {name: build_cost(entry, name, f"{path}.{name}", references, problems) for name, entry in table.items()}
+    problems += [f"{path}.{name}: {cost.value:g}; above 0" for name, cost in costs.items() if cost is not None and not cost.si > 0]
+    return Stressor(**costs)
 
 
 def _are_tables(entry: Any) -> bool:
@@ -399,6 +411,8 @@ def override_amounts(table: dict[str, Any], name: str, overrides: Mapping[str, f
     }
     if isinstance(character := table.get("memory"), dict):
         places |= {f"{name}.memory.{field}": entry for field, entry in character.items() if isinstance(entry, dict)}
+    if isinstance(load := table.get("stressor"), dict):
+        places |= {f"{name}.stressor.{field}": entry for field, entry in load.items() if isinstance(entry, dict)}
     override_entries(places, overrides)
     return table
 

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "simvirt"
 
 LEAVES = "units errors randomness demand markup memory_character evidence quantities engine"
 DATA_MODELS = f"{LEAVES} layers workloads resources faults images cluster metrics"
-READERS = "profile_reader scheduler_reader image_reader footprint_reader orchestrator_reader startup_reader fault_reader"
+READERS = "profile_reader scheduler_reader image_reader footprint_reader orchestrator_reader startup_reader fault_reader table_reader"
 """What reads the tables of profiles, one kind each."""
 
 MAY_IMPORT = {
@@ -39,22 +39,23 @@ MAY_IMPORT = {
     "orchestrator_reader": f"{DATA_MODELS} profile_reader",
     "fault_reader": f"{DATA_MODELS} profile_reader",
     "startup_reader": f"{DATA_MODELS} startup profile_reader",
+    "table_reader": f"{DATA_MODELS} profile_reader",
     "catalog": f"{DATA_MODELS} startup {READERS}",
     "scheduler_choice": f"{LEAVES} layers",
     "tenant_place": f"{LEAVES} layers",
     "cpu_limits": f"{LEAVES} layers resources tenant_place",
     "memory_contention": DATA_MODELS,
     "memory_plan": f"{DATA_MODELS} footprint_reader",
-    "scenario": f"{DATA_MODELS} catalog scheduler_choice tenant_place cpu_limits memory_contention footprint_reader startup_reader "
-    "memory_plan",
+    "scenario": f"{DATA_MODELS} catalog scheduler_choice tenant_place cpu_limits memory_contention memory_plan {READERS}",
     "simulation": f"{DATA_MODELS} analysis startup catalog scheduler_choice cpu_limits memory_contention memory_plan scenario tenant_place",
     "analysis": f"{LEAVES} metrics",
     "experiment": f"{DATA_MODELS} catalog scenario simulation analysis",
     "density": f"{DATA_MODELS} catalog scenario simulation analysis experiment memory_plan slo",
+    "isolation": f"{DATA_MODELS} catalog scenario simulation slo",
     "reports": f"{LEAVES} metrics analysis",
     "validation": f"{DATA_MODELS} catalog scenario simulation experiment",
     "commands": f"{DATA_MODELS} startup profile_reader footprint_reader catalog scenario simulation experiment analysis reports validation"
-    " slo density",
+    " slo density isolation",
     "cli": f"{DATA_MODELS} catalog scenario simulation experiment analysis reports commands",
 }
 """Part of simvirt (a module or folder at its top) → the other parts that it may import. Every part has a line here."""

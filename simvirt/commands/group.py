@@ -81,7 +81,8 @@ def _metrics(tenants: Iterable[TenantOutcome]) -> dict[str, float]:
 
 
 def groups_of(outcome: PointOutcome) -> list[Group]:
-    """The groups of tenants of a scenario, in its order."""
+    """The groups of tenants of a scenario, in its order, then its stressors."""
     scenario = outcome.point.scenario
     assert isinstance(scenario, Scenario)
-    return [Group(g.name, [run.of_group(g.name) for run in outcome.runs], scenario.run.confidence) for g in scenario.tenants]
+    names = (*(group.name for group in scenario.tenants), *(group.name for group in scenario.stressors if group.intensity > 0.0))
+    return [Group(name, [run.of_group(name) for run in outcome.runs], scenario.run.confidence) for name in names]

@@ -75,6 +75,9 @@ class AbstractStage(ABC):
     def enter(self, request: Request) -> None:
         """Take the request; hand it to `next` in the end."""
 
+    def silence(self) -> None:  # noqa: B027 - most stages tell nobody of anything
+        """Whoever asked is not there any more: tell nobody of requests that still come."""
+
 
 class CpuWork:
     """The work of one CPU stage: what is always due, and what is due if somebody must be woken. It counts what was done.
@@ -426,6 +429,13 @@ class Track(AbstractStage):
         else:
             self.next.enter(request)
 
+    def silence(self) -> None:
+        self.failed = _tell_nobody
+
+
+def _tell_nobody(_: Request, __: str = "") -> None:
+    """A request of somebody who is not there any more."""
+
 
 @final
 class End(AbstractStage):
@@ -438,3 +448,6 @@ class End(AbstractStage):
 
     def enter(self, request: Request) -> None:
         self.finished(request)
+
+    def silence(self) -> None:
+        self.finished = _tell_nobody

@@ -15,7 +15,9 @@ from simvirt.scenario.description import Scenario, Tenants
 from simvirt.scenario.disk import disk_misfits
 from simvirt.scenario.faults import fault_misfits
 from simvirt.scenario.resolved import Resolved
+from simvirt.scenario.stressors import as_tenants, stressor_misfits
 from simvirt.scheduler_choice import PLATFORM
+from simvirt.table_reader import is_table_path
 from simvirt.tenant_place import place_of
 from simvirt.workloads.arrivals import ClosedLoop
 
@@ -32,7 +34,7 @@ def check_scenario(scenario: Scenario, catalog: Catalog) -> None:
     """Raise ScenarioError with everything that the catalog cannot provide or that does not fit together."""
     problems = unknown_names(scenario.model_dump(), catalog)
     if not problems:
-        problems = _misfits(Resolved(scenario, catalog))
+        problems = stressor_misfits(scenario, catalog) or _misfits(Resolved(as_tenants(scenario, catalog), catalog))
     if problems:
         raise ScenarioError(problems)
 
@@ -48,6 +50,9 @@ def unknown_names(document: Mapping[str, Any], catalog: Catalog) -> list[str]:
     faults = document.get("faults")
     if isinstance(faults, list | tuple):
         wanted += [(f"faults.{i}.fault", "faults", one.get("fault")) for i, one in enumerate(faults) if isinstance(one, Mapping)]
+    stressors = document.get("stressors")
+    if isinstance(stressors, list | tuple):
+        wanted += [(f"stressors.{i}.stressor", "workloads", g.get("stressor")) for i, g in enumerate(stressors) if isinstance(g, Mapping)]
     return [
         f"{path}: {name!r} is unknown; {nearest(name, catalog.names(kind))}"
         for path, kind, name in wanted
@@ -57,7 +62,7 @@ def unknown_names(document: Mapping[str, Any], catalog: Catalog) -> list[str]:
 
 def scenario_notes(scenario: Scenario, catalog: Catalog) -> list[str]:
     """What a scenario that can be run leaves out."""
-    resolved = Resolved(scenario, catalog)
+    resolved = Resolved(as_tenants(scenario, catalog), catalog)
     return memory_notes(list(resolved.groups), fluid=resolved.is_fluid)
 
 
@@ -160,6 +165,36 @@ def _cpu_limits(resolved: Resolved) -> Iterator[str]:
     yield from too_many(resolved.scenario.tenants, cores)
 
 
+def _windows(resolved: Resolved) -> Iterator[str]:
+    """Tenants that would come after the end of the run, and those that live nowhere."""
+    run, groups = resolved.scenario.run, resolved.scenario.tenants
+    for i, group in enumerate(groups):
+        if group.start >= run.duration_s:
+            yield f"tenants.{i}.start: {group.start:g} s in a run of {run.duration_s:g} s; below that, or run longer"
+        if group.inside is not None:
+            yield from _inside(f"tenants.{i}.inside", group, groups)
+
+
+def _inside(path: str, group: Tenants, groups: tuple[Tenants, ...]) -> Iterator[str]:
+    hosts = [other for other in groups if other.name == group.inside]
+    if not hosts or hosts[0] is group:
+        names = [other.name for other in groups if other is not group and other.inside is None]
+        yield f"{path}: {group.inside!r} is no other group of tenants; {nearest(str(group.inside), names)}"
+    elif hosts[0].inside is not None:
+        yield f"{path}: {group.inside!r} lives inside {hosts[0].inside!r} itself; say {hosts[0].inside!r}"
+    elif (group.count, group.per_vm, group.on, group.vcpus) != (hosts[0].count, hosts[0].per_vm, hosts[0].on, hosts[0].vcpus):
+        yield f"{path}: {group.inside!r} has another count, vcpus, per_vm or place; one lives in each, so say the same"
+
+
+def _tables(resolved: Resolved) -> Iterator[str]:
+    """Sizes of tables, set by hand, of layers or of kinds that there are not."""
+    layers = resolved.catalog.platform(resolved.scenario.platform).layers
+    for path in resolved.scenario.override:
+        if is_table_path(path) and path.partition(".")[0] not in layers:
+            yield f"override.{path}: no such layer in this stack; it has {', '.join(layers)}"
+    resolved.tables  # noqa: B018 - raises for the others
+
+
 def _contention(resolved: Resolved) -> Iterator[str]:
     yield from memory_misfits(resolved.stack.hardware, list(resolved.groups), fluid=resolved.is_fluid)
 
@@ -173,7 +208,7 @@ def _memory(resolved: Resolved) -> Iterator[str]:
     over = scenario.overcommit_memory
     for i, (group, plan) in enumerate(zip(scenario.tenants, plans, strict=True)):
         yield from misfits(f"tenants.{i}", group.memory_wish, plan, host_swap_bytes=scenario.swap, overcommit=over)
-    machines = [(group.count + group.per_vm - 1) // group.per_vm for group in scenario.tenants]
+    machines = [0 if group.inside else (group.count + group.per_vm - 1) // group.per_vm for group in scenario.tenants]
     yield from together_too_large(list(zip(machines, plans, strict=True)), overcommit=over)
     if over and not any(plan.sizes for plan in plans):
         yield "overcommit_memory: true where there are no virtual machines; remove it, processes are always promised more"
@@ -198,5 +233,5 @@ def _faults(resolved: Resolved) -> Iterator[str]:
         yield from fault_misfits(f"faults.{i}", fault, profile, scenario.platform, resolved.grounds, scenario.run.duration_s)
 
 
-STAGES: Final[tuple[tuple[Check, ...], ...]] = ((_tenants, _too_much, _schedulers), (_contention, _memory, _faults))
+STAGES: Final[tuple[tuple[Check, ...], ...]] = ((_tenants, _too_much, _schedulers, _windows, _tables), (_contention, _memory, _faults))
 """The checks; those of a later stage look only where the earlier ones found nothing."""

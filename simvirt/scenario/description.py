@@ -15,15 +15,21 @@ from simvirt.cpu_limits import CpuLimits
 from simvirt.footprint_reader import is_memory_path
 from simvirt.layers.stack import Stack
 from simvirt.markup import html_table
-from simvirt.quantities import Bytes, PositiveNumber, PositiveSeconds
+from simvirt.quantities import Bytes, Number, PositiveNumber, PositiveSeconds
 from simvirt.scenario.disk import DiskLimits
 from simvirt.scenario.faults import Fault
 from simvirt.scenario.memory import MemoryLimits
+from simvirt.scenario.tables import TableLimits
+from simvirt.scenario.window import Window
 from simvirt.scheduler_choice import schedulers_on
 from simvirt.startup_reader import is_start_path
+from simvirt.table_reader import is_table_path
 from simvirt.workloads.arrivals import Arrivals
 
-__all__ = ["MOST_REPLICATIONS", "Run", "Scenario", "Tenants"]
+__all__ = ["MOST_REPLICATIONS", "Run", "Scenario", "Stressors", "Tenants"]
+
+_APART: Final = (is_memory_path, is_start_path, is_table_path)
+"""Which overrides are read beside the costs of layers."""
 
 MOST_REPLICATIONS: Final = 10_000
 
@@ -32,13 +38,10 @@ class _Description(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Tenants(CpuLimits, DiskLimits, MemoryLimits):
-    """A group of equal tenants: the same workload under the same load, each in an instance of its own."""
+class Group(CpuLimits, DiskLimits, MemoryLimits, TableLimits, Window):
+    """A group of equal instances, whatever runs in them."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$")] = "tenant"
-    workload: str
-    load: Arrivals
-    """Of each tenant."""
     weight: Annotated[PositiveNumber, Field(ge=1e-6, le=1e6)] = 1.0
     """Weight of the tenant among its siblings: 1 is the default share of whoever shares the CPU (not 1024, not 256)."""
     threads: Annotated[int, Field(ge=0)] | None = None
@@ -51,6 +54,31 @@ class Tenants(CpuLimits, DiskLimits, MemoryLimits):
     """A part of each last-level cache that only this tenant fills, and beyond which it does not; none unless given."""
     home_node: Annotated[int, Field(ge=0)] | None = None
     """The NUMA node that its memory is in; where it first runs unless given."""
+    inside: str | None = None
+    """Name of the group of tenants in whose virtual machines or containers they live, one in each; in their own unless given."""
+
+    def names(self, index: int) -> tuple[str, str]:
+        """The name of one of them, and that of its virtual machine."""
+        name = self.name if self.count == 1 else f"{self.name} {index + 1}"
+        return name, name if self.per_vm == 1 else f"{self.name} vm {index // self.per_vm + 1}"
+
+
+class Tenants(Group):
+    """A group of equal tenants: the same workload under the same load, each in an instance of its own."""
+
+    workload: str
+    load: Arrivals
+    """Of each tenant."""
+
+
+class Stressors(Group):
+    """A group of equal tenants that are there to disturb the others: a stressor's profile says what they do."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$")] = "stressor"
+    stressor: str
+    """A workload's profile with a table [stressor]."""
+    intensity: Annotated[Number, Field(le=1e6)] = 1.0
+    """How much of the reference behaviour: its workers (rounded up) or its rate times this; not there at 0."""
 
     def names(self, index: int) -> tuple[str, str]:
         """The name of one of them, and that of its virtual machine."""
@@ -88,6 +116,7 @@ class Scenario(_Description):
     machine: str | None = None
     """A hardware profile; the platform's own unless given."""
     tenants: Annotated[tuple[Tenants, ...], Field(min_length=1)]
+    stressors: tuple[Stressors, ...] = ()
     run: Run = Run()
     scheduler: str = "fluid"
     """How the machine's cores are shared: a profile of a CPU scheduler, or `platform` for what each kernel of the platform has."""
@@ -107,11 +136,12 @@ class Scenario(_Description):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        names = [group.name for group in self.tenants]
+        groups: tuple[Group, ...] = (*self.tenants, *self.stressors)
+        names = [group.name for group in groups]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"tenants {', '.join(twice)}: named twice; give each group a name of its own")
-        for group in self.tenants:
+        for group in groups:
             members = re.compile(re.escape(group.name) + r"( vm)? \d+")
             taken = [name for name in names if (group.count > 1 or group.per_vm > 1) and members.fullmatch(name)]
             if taken:
@@ -123,10 +153,11 @@ class Scenario(_Description):
         return schedulers_on(stack, self.scheduler, self.guest_scheduler)
 
     def layer_overrides(self, catalog: Catalog) -> Overrides:
-        """The overrides that are for no workload of its own, no scheduler, no memory and no start."""
-        others = (*(f"{group.workload}." for group in self.tenants), *(f"{name}." for name in catalog.names("schedulers")))
-        mine = {path: wanted for path, wanted in self.override.items() if not path.startswith(others)}
-        return {path: wanted for path, wanted in mine.items() if not is_memory_path(path) and not is_start_path(path)}
+        """The overrides that are for no workload of its own, no scheduler, no memory, no start and no table."""
+        named = (*(group.workload for group in self.tenants), *(group.stressor for group in self.stressors))
+        others = (*(f"{name}." for name in named), *(f"{name}." for name in catalog.names("schedulers")))
+        mine = (path for path in self.override if not (path.startswith(others) or any(told(path) for told in _APART)))
+        return {path: self.override[path] for path in mine}
 
     def _repr_html_(self) -> str:
         run, machine = self.run, self.machine or "its own machine"

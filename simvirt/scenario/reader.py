@@ -14,7 +14,7 @@ from simvirt.catalog import Catalog
 from simvirt.cpu_limits import CpuMax
 from simvirt.errors import ScenarioError, nearest
 from simvirt.scenario.check import check_scenario, unknown_names
-from simvirt.scenario.description import Run, Scenario, Tenants
+from simvirt.scenario.description import Run, Scenario, Stressors, Tenants
 from simvirt.scenario.disk import IoMax
 from simvirt.scenario.faults import Fault
 from simvirt.workloads.arrivals import Arrivals
@@ -135,5 +135,7 @@ def _entries_beside(place: tuple[int | str, ...]) -> Iterable[str]:
     parts: dict[Any, type[BaseModel]] = {"": Scenario, "run": Run, "cpu_max": CpuMax, "io_max": IoMax, "faults": Fault}
     for union in (Arrivals, Distribution):
         parts |= {cls.model_fields["kind"].default: cls for cls in get_args(get_args(union)[0])}
+    if place[0] == "stressors" and len(place) == 3:
+        return Stressors.model_fields
     owner = place[-3] if place[:1] == ("faults",) and len(place) == 3 else place[-2] if len(place) > 1 else ""
     return parts.get(owner, Tenants).model_fields

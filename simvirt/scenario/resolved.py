@@ -10,6 +10,7 @@ from simvirt.catalog import Catalog
 from simvirt.faults.part import LayerParts
 from simvirt.footprint_reader import LayerMemory
 from simvirt.layers.background import Background
+from simvirt.layers.kernel_tables import NO_TABLES, LayerTables
 from simvirt.layers.stack import Stack
 from simvirt.memory_plan import MemoryGround, MemoryPlan
 from simvirt.resources.cpu.scheduling import Scheduling
@@ -94,6 +95,12 @@ class Resolved:
         background = self.layer_tables[level].background
         inside = any(layer.provides_processors for layer in self.stack.layers[:level])
         return (level, background) if self.scenario.background and inside and background is not None else None
+
+    @cached_property
+    def tables(self) -> tuple[LayerTables, ...]:
+        """What each layer of the stack says of finite tables, the machine's first."""
+        platform = self.catalog.platform(self.scenario.platform)
+        return (NO_TABLES, *(self.catalog.layer_tables(name, self.scenario.override) for name in platform.layers))
 
     @cached_property
     def memory_plans(self) -> tuple[MemoryPlan, ...] | None:

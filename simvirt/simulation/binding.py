@@ -15,6 +15,7 @@ from simvirt.resources.block_stages import Dirty, HeldBurst, Limited, QueuedDevi
 from simvirt.resources.cpu.contract import AbstractScheduler
 from simvirt.resources.cpu.idle import IdleLadder
 from simvirt.resources.delay import Delay
+from simvirt.resources.entries import Give, Take
 from simvirt.resources.erring import Erring, Errors
 from simvirt.resources.moderation import Moderation
 from simvirt.resources.nic import Link, Nic
@@ -42,6 +43,7 @@ from simvirt.resources.threads import ThreadPool
 from simvirt.simulation.instances import Branch, InstanceTree
 from simvirt.simulation.ledger import Interval, Span
 from simvirt.simulation.storage import DiskOfHost, TenantStorage
+from simvirt.simulation.tables import Needed
 
 __all__ = ["BoundPath", "Host", "bind"]
 
@@ -110,12 +112,11 @@ class BoundPath:
             following = stage.next
             if isinstance(stage, HeldBurst):
                 holds = not stage.last
-            elif isinstance(stage, Track):
-                stage.failed = _refuse_unnoticed
+            stage.silence()
             if not holds:
                 stage.next = nowhere
             stage = following
-        stage.finished = _forget  # a device may have been told already where its request goes next
+        stage.silence()  # a device may have been told already where its request goes next
 
 
 class _Entrance(AbstractStage):
@@ -148,6 +149,7 @@ def bind(
     awaited: bool,
     holds_thread: bool = True,
     paging: AbstractStage | None = None,
+    needed: Needed | None = None,
 ) -> BoundPath:
     """Make the stages of a path for one tenant.
 
@@ -155,12 +157,15 @@ def bind(
     their way in and out) occupy nobody of the application. If it does not hold its thread (asynchronous input and output), any worker does
     each of these steps, unless one of them is a critical section. Unless the end is `awaited`, `finished` may be called before the last
     time that the request has collected, as soon as that is known. At the stage `paging`, if there is one, it waits for memory, with its
-    worker. A request that ends without an answer is `failed` instead.
+    worker. What is `needed` of tables it takes there too, and gives back at its end. A request that ends without an answer is `failed`
+    instead.
     """
     binder = _Binder(host, tree, branch, workers, storage, paging)
+    if needed is not None:
+        binder.takes(needed, failed)
     steps = path.steps
     turns = _turns(steps)
-    kept = paging is not None or any(steps[i].sections for i in turns)
+    kept = paging is not None or needed is not None or any(steps[i].sections for i in turns)
     apart = not holds_thread and not kept
     i = 0
     while i < len(steps):
@@ -255,6 +260,9 @@ class _Binder:
         self._workers = workers
         self._paging = paging
         self._hardware = branch.stack.names[0]
+        self._take: Take | None = None
+        """Where a request takes entries of tables, until that stage is placed."""
+        self._give: Give | None = None
         self._stages: list[AbstractStage] = []
         self._intervals: list[Interval] = []
         self._work: list[CpuWork] = []
@@ -262,10 +270,17 @@ class _Binder:
         self._on_the_wire = False
 
     def bound(self, finished: Callable[[Request], None]) -> BoundPath:
+        if self._give is not None and self._take is None:
+            self._stages.append(self._give)
         self._stages.append(End(finished))
         for stage, following in zip(self._stages, self._stages[1:], strict=False):
             stage.next = following
         return BoundPath(self._stages[0], tuple(self._intervals), tuple(self._work), frozenset(self._at_disk), self._on_the_wire)
+
+    def takes(self, needed: Needed, failed: Failed) -> None:
+        """Have requests take entries of tables when they first have a worker."""
+        self._take = Take(needed.parts, self._workers, needed.refused_s, failed)
+        self._give = Give(needed.parts)
 
     def callers(self, step: Step, following: Step | None, *, first: bool, last: bool) -> None:
         """Append one of several bursts on the worker."""
@@ -276,6 +291,9 @@ class _Binder:
                 self._stages.append(self._paging)
                 self._paging = None  # once for a request, whatever its turns
                 self._wait(self._scheduling_layer(step), "wait for memory")
+            if self._take is not None:
+                self._stages.append(self._take)
+                self._take = None  # likewise
         work = self._cpu_work(step, following)
         if step.sections:
             self._section(step, work, first=first)

@@ -65,6 +65,8 @@ class _Growing:
     grown_bytes: float = 0.0
     counted: int = 0
     """Requests that have been counted."""
+    ended: bool = False
+    """Whether its programs have ended."""
 
 
 @dataclass(slots=True)
@@ -102,6 +104,7 @@ def can_run_short(tenants: Sequence[TenantMemory]) -> bool:
     own: dict[tuple[str, str], float] = {}
     images: set[str] = set()
     machines: set[str] = set()
+    growing = _growing_in(tenants)
     for one in tenants:
         plan = one.plan
         most = plan.tenant_bytes + plan.most_growth_bytes
@@ -117,7 +120,7 @@ def can_run_short(tenants: Sequence[TenantMemory]) -> bool:
             rules = plan.ground.rules
             assert rules is not None
             size = plan.sizes[-1].size_bytes
-            inside = plan.own_bytes(len(plan.sizes)) + image + plan.per_vm * most
+            inside = plan.own_bytes(len(plan.sizes)) + image + max(plan.per_vm * most, growing[one.vm])
             if inside > size - rules[-1].reserve(size):
                 return True
             taken += plan.beside_bytes(0) + max(_touched(plan) + plan.per_vm * plan.most_growth_bytes, _backed(plan))
@@ -127,6 +130,14 @@ def can_run_short(tenants: Sequence[TenantMemory]) -> bool:
     assert ground.rules is not None
     capacity = ground.stack.hardware.memory_bytes.si
     return sum(own.values()) + taken > capacity - ground.rules[0].reserve(capacity)
+
+
+def _growing_in(tenants: Sequence[TenantMemory]) -> dict[str, float]:
+    """What all that live in each virtual machine may come to ask for, by its name."""
+    sums: dict[str, float] = {}
+    for one in tenants:
+        sums[one.vm] = sums.get(one.vm, 0.0) + one.plan.tenant_bytes + one.plan.most_growth_bytes
+    return sums
 
 
 def _touched(plan: MemoryPlan) -> float:
@@ -148,6 +159,7 @@ class MemorySystem:
     ) -> None:
         self._engine = engine
         self._device = _device(host, hardware)
+        self._device.paced = any(one.plan.most_growth_bytes > 0.0 for one in tenants)
         self.kills: list[Kill] = []
         self._since_s = engine.now
         self._started = False
@@ -248,6 +260,7 @@ class MemorySystem:
         """A tenant, or what was killed in its place before, fills its memory as at the start."""
         one = self._growing[tenant]
         one.holding.died_s = None
+        one.ended = False
         one.grown_bytes = 0.0
         one.counted = one.tenant.begun if one.tenant is not None else 0
         filling = _Filling(one, *_wanted(one.described.plan))
@@ -313,11 +326,11 @@ class MemorySystem:
 
     def _grow(self, one: _Growing) -> None:
         growth, tenant = one.described.plan.footprint.growth, one.tenant
-        if growth is None or tenant is None or not one.holding.alive:
+        if growth is None or tenant is None or one.ended or not one.holding.alive:
             return
         begun = tenant.begun
         wanted = growth.request_bytes.si * (begun - one.counted) + growth.steady_bytes_per_s.si * TICK_S
-        one.counted = begun
+        one.counted = max(begun, one.counted)
         wanted = min(wanted, one.described.plan.most_growth_bytes - one.grown_bytes)
         if wanted > 0.0:
             one.grown_bytes += wanted
@@ -330,6 +343,15 @@ class MemorySystem:
                 sums.ticks += 1
                 for state in sums.states:
                     sums.states[state] += getattr(holding, f"{state}_bytes")
+
+    def shrink(self, tenant: str) -> None:
+        """A tenant's programs have ended: what they grew by comes back."""
+        one = self._growing[tenant]
+        one.ended = True
+        if one.holding.alive:
+            movable = one.holding.asked_bytes - one.holding.file_bytes - one.holding.ballooned_bytes
+            one.memory.release(one.holding, max(0.0, min(one.grown_bytes, movable)))
+        one.grown_bytes = 0.0
 
     def restart(self) -> None:
         """Begin to count: warm-up has ended. Kills stay known."""
@@ -368,7 +390,7 @@ def _wanted(plan: MemoryPlan) -> tuple[float, float]:
 def _device(host: Host, hardware: Hardware) -> PagingDevice:
     disk = hardware.disk
     return PagingDevice(
-        disk=_paging(host.disk), bus=_paging(host.disk_bus), read_s=disk.read_s.si, write_s=disk.write_s.si,
+        disk=_paging(host.disk), bus=_paging(host.disk_bus), write_disk=_paging(host.disk), read_s=disk.read_s.si, write_s=disk.write_s.si,
         read_bytes_per_s=disk.read_bytes_per_s.si, write_bytes_per_s=disk.write_bytes_per_s.si,
     )  # fmt: skip
 

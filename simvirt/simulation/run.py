@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from math import inf
 
 from simvirt.catalog import Catalog
@@ -21,7 +22,7 @@ from simvirt.resources.moderation import Moderation
 from simvirt.resources.nic import Nic
 from simvirt.resources.stages import Failed
 from simvirt.resources.threads import ThreadPool
-from simvirt.scenario import Resolved, Scenario, Tenants, check_scenario
+from simvirt.scenario import Resolved, Scenario, Tenants, as_tenants, check_scenario
 from simvirt.simulation.binding import BoundPath, Host, bind
 from simvirt.simulation.contention import share_memory
 from simvirt.simulation.counters import counted, decisions_of
@@ -31,6 +32,7 @@ from simvirt.simulation.instances import Branch, InstanceTree, TenantShare
 from simvirt.simulation.memory import MemorySystem, TenantMemory, can_run_short, limits_of, with_growth
 from simvirt.simulation.outcome import InstanceAccount, RunOutcome
 from simvirt.simulation.storage import DiskOfHost, Kernels, TenantStorage, make_disks, with_page_cache
+from simvirt.simulation.tables import TableSystem, TenantTables, kinds_in_play
 from simvirt.simulation.tenant import Finished, Tenant
 from simvirt.workloads.arrivals import Poisson
 from simvirt.workloads.distributions import Constant
@@ -49,11 +51,13 @@ class Simulation:
 
     def __init__(self, scenario: Scenario, catalog: Catalog, replication: int = 0, engine: Engine | None = None) -> None:
         check_scenario(scenario, catalog)
+        scenario = as_tenants(scenario, catalog)
         self._scenario = scenario
         self._resolved = Resolved(scenario, catalog)
         self._replication = replication
         self._stack = self._resolved.stack
         self.engine = Engine() if engine is None else engine
+        self._since_s = self.engine.now
         scheduler = make_scheduler(self.engine, self._stack.hardware.processors, self._resolved.schedulers)
         self._contention = share_memory(scheduler, self._stack.hardware, scenario.tenants, self._resolved.workloads)
         self._streams = Streams(scenario.run.seed, replication)
@@ -71,6 +75,7 @@ class Simulation:
         self._free_cores = free_cores(scenario.tenants, self._stack.hardware.processors)
         """Those that no virtual processor is pinned to."""
         self.memory = self._memory()
+        self.tables = TableSystem(self._resolved) if kinds_in_play(self._resolved) else None
         self.tenants = [tenant for group, workload in self._resolved.groups for tenant in self._tenants(group, workload)]
         self._systems = [] if self._resolved.guest is None else list(self._guests(*self._resolved.guest))
         if self.memory is not None:
@@ -86,10 +91,19 @@ class Simulation:
         self.engine.run(until=run.duration_s)
         return self.outcome()
 
+    def run_in_phases(self, ends_s: Sequence[float]) -> tuple[RunOutcome, ...]:
+        """Let time pass up to each of these times in turn, and tell what was found in each part of it."""
+        found = []
+        for end_s in ends_s:
+            self.engine.run(until=end_s)
+            found.append(self.outcome())
+            self._restart()
+        return tuple(found)
+
     def outcome(self) -> RunOutcome:
         """What was found since the last restart."""
         host = self.host
-        window_s = self._scenario.run.duration_s - self._scenario.run.warm_up_s
+        window_s = self.engine.now - self._since_s
         return RunOutcome(
             platform=self._scenario.platform,
             replication=self._replication,
@@ -125,7 +139,7 @@ class Simulation:
                 limits=limits_of(group.memory_max, group.memory_high, None if plan.sizes else group.swap, group.oom_score_adj),
             )
             for group, plan in zip(scenario.tenants, plans, strict=True)
-            for name, vm in (group.names(i) for i in range(group.count))
+            for name, vm in ((group.names(i)[0], self._home(group, i)[1]) for i in range(group.count))
         ]  # fmt: skip
         if not can_run_short(described):
             return None
@@ -140,14 +154,16 @@ class Simulation:
         return tenants
 
     def _tenant(self, group: Tenants, index: int, workload: Workload, stack: Stack) -> Tenant:
-        name, vm = group.names(index)
+        name, _ = group.names(index)
+        home, vm = self._home(group, index)
         share = TenantShare(vcpus=group.vcpus, own=replace(group.share(index, self._free_cores), weight=group.weight))
-        branch = self._branches[name] = self.tree.branch(stack, name, vm, share)
+        branch = self._branches[name] = self.tree.branch(stack, home, vm, share)
         threads = workload.threads if group.threads is None else group.threads or inf
         workers = self.tree.workers(branch, name, threads, share)
         self._processes[workers.group] = f"processes of {name}"
         if self._contention is not None:
             self._contention.owned(workers.group, group, workload)
+        tables = self._tables(name, group, branch, home)
         storage = TenantStorage(self.engine, name, group, self.host.disk, self.host.disk_bus, self._kernels)
 
         def bind_class(
@@ -165,6 +181,7 @@ class Simulation:
                 awaited=awaited,
                 holds_thread=request_class.waits_for_disk,
                 paging=None if self.memory is None else self.memory.paging(name),
+                needed=None if tables is None else tables.needed(stack, request_class.demand),
             )
 
         if self.memory is not None:
@@ -172,6 +189,10 @@ class Simulation:
         tenant = Tenant(name, group, workload, self.engine, self._streams, bind_class, workers, self._scenario.run, storage.work)
         if self.memory is not None:
             self.memory.attach(tenant)
+        if tables is not None:
+            tenant.attend(tables.die, tables.begin_again)
+        if group.stop is not None:
+            self.engine.wakeup(partial(self._leave, name, tables)).at(group.stop)
         return tenant
 
     def _guests(self, level: int, background: Background) -> Iterator[Tenant]:
@@ -206,7 +227,33 @@ class Simulation:
             self._paths[key] = path.off_the_wire() if group.peer == "host" else path
         return self._paths[key]
 
+    def _home(self, group: Tenants, index: int) -> tuple[str, str]:
+        """The names of whose container a tenant lives in, which may be its own, and of its virtual machine."""
+        owner = next((other for other in self._scenario.tenants if other.name == group.inside), group)
+        return owner.names(index)
+
+    def _tables(self, name: str, group: Tenants, branch: Branch, home: str) -> TenantTables | None:
+        if self.tables is None:
+            return None
+        return self.tables.join(name, group, branch, self._kernel_memory_bytes(group, branch), None if home == name else home)
+
+    def _kernel_memory_bytes(self, group: Tenants, branch: Branch) -> float:
+        """Memory of the kernel that a tenant stands on, by which it sizes its tables."""
+        plans = self._resolved.memory_plans
+        plan = None if plans is None else plans[self._scenario.tenants.index(group)]
+        if plan is not None and plan.sizes and branch.stack is self._stack:
+            return plan.sizes[-1].size_bytes
+        return self._kernels.memory_bytes(branch.instances[branch.stack.kernel_level(len(branch.stack.layers) - 1)])
+
+    def _leave(self, name: str, tables: TenantTables | None) -> None:
+        """A tenant's time is over."""
+        if tables is not None:
+            tables.leave()
+        if self.memory is not None:
+            self.memory.shrink(name)
+
     def _restart(self) -> None:
+        self._since_s = self.engine.now
         self.host.scheduler.restart()
         self.host.nic.restart()
         self.host.moderation.restart()
@@ -231,7 +278,7 @@ class Simulation:
         return sorted((self._account(name, group) for group, name in groups.items()), key=lambda account: account.name)
 
     def _account(self, name: str, group: AbstractGroup) -> InstanceAccount:
-        account, window_s = group.account(), self._scenario.run.duration_s - self._scenario.run.warm_up_s
+        account, window_s = group.account(), self.engine.now - self._since_s
         times = {"busy_s": account.busy_s, "steal_s": account.steal_s, "ready_s": account.ready_s}
         return InstanceAccount(name=name, **times, counters=counted(group, window_s))
 

@@ -23,6 +23,7 @@ from simvirt.simulation.binding import BoundPath
 from simvirt.simulation.ledger import Ledger
 from simvirt.simulation.outcome import ClassTimes, TenantOutcome, together
 from simvirt.workloads.arrivals import ClosedLoop
+from simvirt.workloads.between import gaps_between, thinks_between
 from simvirt.workloads.profile import RequestClass, Workload
 from simvirt.workloads.sources import ClosedSource, OpenSource
 
@@ -60,7 +61,7 @@ class _ClassRun:
         self.enter: Finished
         self._whole: tuple[tuple[AbstractStage, AbstractStage], ...] = ()
         """Each stage with the one after it, as it was before the disk failed."""
-        finished = self._awaited if tenant.is_closed else self._finished
+        finished = self._finished if not tenant.is_closed else self._multiplied if tenant.multiplies else self._awaited
         self.path = self._bind(self._request_class, workers, finished, tenant.request_failed, awaited=tenant.is_closed)
         self.enter = self.path.first.enter
         self.ledger = Ledger(self._request_class.name, self.path.intervals)
@@ -99,6 +100,10 @@ class _ClassRun:
         self._finished(request)
         self._tenant.answered()
 
+    def _multiplied(self, request: Request) -> None:
+        self._awaited(request)
+        self._tenant.multiply()
+
     def restart(self) -> None:
         for path, ledger in self.lives():
             ledger.restart()
@@ -135,6 +140,7 @@ class Tenant:
         self.alive = True
         """Whether it takes requests."""
         self.is_closed = isinstance(group.load, ClosedLoop)
+        self.multiplies = isinstance(group.load, ClosedLoop) and group.load.children > 0
         self._group = group
         self._engine = engine
         self._histogram = LatencyHistogram()
@@ -151,6 +157,8 @@ class Tenant:
         self._entries = _entries(self._classes, workload, streams, name)
         self._factors = workload.factor.draw(streams.stream(f"{name}/factors"))
         self._source = _source(group, engine, streams, name, self._start)
+        self._when_killed: list[Callable[[], None]] = []
+        self._when_revived: list[Callable[[], None]] = []
         self._begin = _Totals(now=engine.now, arrived=0, completed=0, failed=Counter(), in_flight_s=0.0)
 
     def _start(self, intended: float) -> None:
@@ -165,8 +173,13 @@ class Tenant:
 
     @property
     def begun(self) -> int:
-        """Requests that have begun since the start of the run."""
-        return self._arrived
+        """Requests that have begun since the start of the run and have not failed."""
+        return self._arrived - self._failed.total()
+
+    def attend(self, killed: Callable[[], None], revived: Callable[[], None]) -> None:
+        """Have somebody told when it is stopped before its time, and when it serves again."""
+        self._when_killed.append(killed)
+        self._when_revived.append(revived)
 
     def stop(self, reason: str, *, refused: str = NOBODY, halt: Stop = stand_still) -> None:
         """It dies: its requests in flight fail, and so does every request that comes; clients of a closed loop give up.
@@ -182,6 +195,8 @@ class Tenant:
         for one in self._classes:
             one.path.cut()
         self._workers.close(halt)
+        for tell in self._when_killed:
+            tell()
         leaving = [start for ledger in self._ledgers() for start in ledger.held_starts()]
         lost = self._arrived - self._completed - self._failed.total() - len(leaving)
         starts_s = self._started_s - sum(leaving)
@@ -202,6 +217,8 @@ class Tenant:
         if self.alive:
             return
         self.alive = True
+        for tell in self._when_revived:
+            tell()
         self._workers = self._workers.renewed(self._threads)
         for one in self._classes:
             one.begin_again(self._workers)
@@ -265,6 +282,13 @@ class Tenant:
         """A client has its answer."""
         assert isinstance(self._source, ClosedSource)
         self._source.completed()
+
+    def multiply(self) -> None:
+        """An answer brings further clients."""
+        load = self._group.load
+        assert isinstance(self._source, ClosedSource)
+        assert isinstance(load, ClosedLoop)
+        self._source.multiply(load.children, load.most_clients)
 
     def fold(self, ledger: Ledger) -> None:
         """Count the requests of one class that have ended."""
@@ -348,7 +372,11 @@ def _entries(classes: tuple[_ClassRun, ...], workload: Workload, streams: Stream
 
 def _source(group: Tenants, engine: Engine, streams: Streams, name: str, start: Callable[[float], None]) -> OpenSource | ClosedSource:
     load = group.load
+    is_part = group.start > 0.0 or group.stop is not None
     if isinstance(load, ClosedLoop):
         thinks = load.thinks(streams.stream(f"{name}/thinks"))
+        if is_part:
+            thinks = thinks_between(thinks, load.clients, group.start, group.stop_s, lambda: engine._now)
         return ClosedSource(engine, load.clients, thinks, start, load.stagger_s, load.client)
-    return OpenSource(engine, load.gaps(streams.stream(f"{name}/arrivals")), start)
+    gaps = load.gaps(streams.stream(f"{name}/arrivals"))
+    return OpenSource(engine, gaps_between(gaps, group.start, group.stop_s) if is_part else gaps, start)

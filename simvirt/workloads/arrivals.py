@@ -316,6 +316,10 @@ class ClosedLoop(BaseModel):
     think: Distribution
     """Time between an answer and the next request, in seconds."""
     stagger_s: Seconds = 0.0
+    children: Annotated[int, Field(ge=0)] = 0
+    """Further clients that each answer brings, as a process that makes processes does; a request that fails brings none."""
+    most_clients: Annotated[int, Field(ge=1)] = 4096
+    """Where such growth ends, for the sake of the computer that simulates it."""
     client: ClientProgram | None = None
     """The one program whose connections the clients are; none where each client is a machine of its own."""
 

@@ -11,6 +11,7 @@ from simvirt.evidence import Cost
 from simvirt.memory_character import MemoryCharacter
 from simvirt.workloads.distributions import Distribution
 from simvirt.workloads.footprint import Footprint
+from simvirt.workloads.stressor import Stressor
 
 __all__ = ["RequestClass", "Workload"]
 
@@ -64,8 +65,13 @@ class Workload:
     """Each number of the character."""
     footprint: Footprint | None = None
     """What it takes of memory; None if its profile says nothing of it."""
-    aggressor: bool = False
-    """Whether it is there to disturb others: surveys leave it out."""
+    stressor: Stressor | None = None
+    """What it does at intensity 1, if it is there to disturb others: surveys leave it out."""
+
+    @property
+    def aggressor(self) -> bool:
+        """Whether it is there to disturb others."""
+        return self.stressor is not None
 
     @property
     def visits_pages(self) -> bool:
@@ -81,6 +87,8 @@ class Workload:
     @property
     def evidence(self) -> Iterator[tuple[str, Cost]]:
         yield from ((f"memory.{name}", cost) for name, cost in self.memory_evidence)
+        if self.stressor is not None:
+            yield from self.stressor.evidence
         for request in self.requests:
             yield from ((f"{request.name}.{path}", cost) for path, cost in request.evidence)
 

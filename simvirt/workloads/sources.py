@@ -89,6 +89,14 @@ class ClosedSource:
         """Clients that think now; the others wait for their requests."""
         return len(self._thinking)
 
+    def multiply(self, more: int, most: int) -> None:
+        """So many clients join, up to `most` of them, and begin to think."""
+        joined = min(more, most - self.clients)
+        if joined > 0:
+            self.clients += joined
+            for _ in range(joined):
+                self._think()
+
     def stop(self) -> None:
         """No client asks any more, whether it thinks or waits."""
         self._thinking.clear()

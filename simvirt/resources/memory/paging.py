@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, final
 
 import numpy as np
 
@@ -44,12 +45,27 @@ def _nobody(_: Any) -> None:
     """Waits."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+MOST_WRITES: Final = 128
+"""Writes under way from which on a kernel lets those wait who ask for memory (Linux, nr_requests of a block device)."""
+
+
+@dataclass(slots=True, kw_only=True)
 class PagingDevice:
-    """Where pages are read from and written to."""
+    """Where pages are read from and written to.
+
+    Reads, for which somebody waits, and writes are two flows where the disk tells flows apart. Nobody waits for a write that is under way;
+    but while too many are, whoever grows waits until there are fewer.
+    """
 
     disk: Disk | PagingFlow
     bus: Disk | PagingFlow
+    write_disk: Disk | PagingFlow
+    paced: bool = False
+    """Whether anybody grows, and writes that are under way have to be counted."""
+    writing: int = 0
+    """Writes under way, if they are counted."""
+    held: list[Callable[[], None]] = field(default_factory=list)
+    """Whom to tell when there are few enough."""
     read_s: float
     """Channel time of one page read at a random place, moves of an arm apart."""
     write_s: float
@@ -60,8 +76,25 @@ class PagingDevice:
     def write(self, operations: float, size_bytes: float) -> None:
         """Write clusters of pages; nobody waits for it, but others wait behind it."""
         for _ in range(int(operations)):
-            self.disk.reserve(self.write_s)
+            if self.paced:
+                self.writing += 1
+                self.write_disk.submit(self.write_s, self._written, None)
+            else:
+                self.write_disk.reserve(self.write_s)
         self.bus.reserve(size_bytes / self.write_bytes_per_s)
+
+
+    def _written(self, _: Any) -> None:
+        self.writing -= 1
+        if self.held and self.writing < MOST_WRITES:
+            held, self.held = self.held, []
+            for go_on in held:
+                go_on()
+
+    @property
+    def congested(self) -> bool:
+        """Whether those who grow have to wait."""
+        return self.writing >= MOST_WRITES
 
 
 class _Wait:
@@ -82,7 +115,8 @@ class Paging(AbstractStage):
 
     A request touches `touched_bytes`. In each memory the number of its faults is Poisson with mean pages * miss probability; each fault
     reads one page, one after the other, through the queue of the disk, or unpacks a compressed page. Faults of the processor and copies are
-    not charged: microseconds beside the device's tens or thousands. Pages that come back push others out.
+    not charged: microseconds beside the device's tens or thousands. Pages that come back push others out. A request that makes its
+    application grow waits while too many pages are being written.
     """
 
     __slots__ = ("_asks_bytes", "_device", "_engine", "_levels", "_rng", "_touched_pages")
@@ -116,6 +150,9 @@ class Paging(AbstractStage):
                     pressures.append(memory.pressure)
                     reads += read
                     wait_s += unpacked * memory.rules.decompress_s.si
+        congested = self._asks_bytes > 0.0 and self._device.congested
+        if congested:
+            pressures.append(self._levels[0][0].pressure)
         if not pressures:
             request.times.append(self._engine._now)
             self.next.enter(request)
@@ -123,7 +160,9 @@ class Paging(AbstractStage):
         for pressure in pressures:
             pressure.enter()
         wait = _Wait(request, reads, self._engine._now, pressures)
-        if wait_s > 0.0:
+        if congested:
+            self._device.held.append(partial(self._read, wait))
+        elif wait_s > 0.0:
             self._engine.timeout(wait_s, wait).callbacks.append(self._waited)
         else:
             self._read(wait)
