@@ -18,7 +18,7 @@ _ABOUT: Final[Mapping[str, str]] = {
     "disk": "The machine's disk.",
     "nic": "The machine's network interface: `nic/rx` and `nic/tx`.",
     "host": "The run as a whole.",
-    "fault": "A fault that a scenario lets happen: `fault/<name>`.",
+    "fault": "A fault that a scenario lets happen: `fault/<number> <fault>/<instance>`.",
 }
 """What the entity of a metric is, and how it is written in tables."""
 
