@@ -222,7 +222,7 @@ def test_a_file_with_many_mistakes_has_a_line_for_each(tmp_path: Path, capsys: p
 
 
 def test_common_random_numbers_by_hand() -> None:
-    """a = 1, 2, 3, b = 1.1, 2, 3.1: s²(a) = 1, s²(b) = 1.003333, differences -0.1, 0, -0.1 with s² = 0.003333: 2.003333 / 0.003333 = 601."""
+    """a = 1, 2, 3, b = 1.1, 2, 3.1: s²(a) = 1, s²(b) = 1.003333, a - b = -0.1, 0, -0.1 with s² = 0.003333: 2.003333 / 0.003333 = 601."""
     assert common_numbers_gain([1, 2, 3], [1.1, 2.0, 3.1]) == pytest.approx(601.0)
     assert common_numbers_gain([1, 2, 4], [2, 3, 5]) == math.inf
     assert math.isnan(common_numbers_gain([1], [2]))

@@ -21,6 +21,8 @@ _ABOUT: Final[Mapping[str, str]] = {
 }
 """What the entity of a metric is, and how it is written in tables."""
 
+_HEAD: Final = ("| metric | unit | definition | estimator |", "| --- | --- | --- | --- |")
+
 
 def metrics_page() -> str:
     """The page: a section for each kind of entity, the metrics in the order of the catalog."""
@@ -30,12 +32,12 @@ def metrics_page() -> str:
 def _lines(known: Mapping[str, Metric]) -> Iterator[str]:
     yield "# Metrics"
     yield ""
-    yield "Made from `simvirt/metrics/catalog.toml`: run `simvirt metrics`. Values cover the measured window, from the end of warm-up to the end"
-    yield "of the run. What was not measured is missing, never 0. Unit 1 is that of shares, ratios and counts."
+    yield "Made from `simvirt/metrics/catalog.toml`: run `simvirt metrics`. Values cover the measured window, from the end of warm-up to"
+    yield "the end of the run. What was not measured is missing, never 0. Unit 1 is that of shares, ratios and counts."
     for entity in ENTITIES:
         those = [metric for metric in known.values() if metric.entity == entity]
         if those:
-            yield from ("", f"## {entity}", "", _ABOUT[entity], "", "| metric | unit | definition | estimator |", "| --- | --- | --- | --- |")
+            yield from ("", f"## {entity}", "", _ABOUT[entity], "", *_HEAD)
             yield from (f"| `{one.name}` | {one.unit} | {_cell(one.definition)} | {_cell(one.estimator)} |" for one in those)
 
 
