@@ -106,7 +106,7 @@ def workers(pid: int) -> list[int]:
     return found
 
 
-def gone(pids: list[int], within_s: float = 10.0) -> bool:
+def gone(pids: list[int], within_s: float = 60.0) -> bool:
     """Whether processes end by themselves."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
