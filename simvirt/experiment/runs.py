@@ -41,7 +41,7 @@ class RunStore:
         except OSError as error:
             raise ResultsError(f"{self.path}: cannot be made ({error.strerror}); free the path or choose another folder") from error
         probe = self.path / f".probe-{os.getpid()}"
-        write_bytes_atomic(b"", probe)
+        self._write(b"", probe)
         with suppress(OSError):
             probe.unlink()
 
@@ -63,12 +63,19 @@ class RunStore:
     def put(self, address: str, outcome: object) -> None:
         """Keep an outcome: when this returns it is on the disk. Raises ResultsError if it cannot be written; what is there stays."""
         path = self._place(address)
-        try:
+        with suppress(OSError):  # if it cannot be made, the file cannot be written
             path.parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise ResultsError(f"{path.parent}: cannot be made ({error.strerror}); free some space") from error
-        write_bytes_atomic(encoded(outcome), path)
+        self._write(encoded(outcome), path)
         _settle(path.parent)
+
+    def _write(self, content: bytes, path: Path) -> None:
+        try:
+            write_bytes_atomic(content, path)
+        except ResultsError as error:
+            reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+            kept = f"the {len(self)} that are there stay"
+            way_out = "free some space and start the same command again, or choose another folder"
+            raise ResultsError(f"{self.path}: finished runs cannot be written ({reason}); {kept}: {way_out}") from error
 
     def __len__(self) -> int:
         """How many records there are."""
