@@ -560,8 +560,8 @@ def test_no_core_stays_idle_while_a_thread_that_may_run_there_waits(rules: Abstr
     cpu = DiscreteScheduler(engine, cores, rules)
     Built(tree, cpu, engine, plan)
     watch = Watch(cpu)
-    for step in range(1, 120):
-        engine.run(step * 0.00203)
+    for step in range(1, 400):  # several looks a tick, so that two waits are not taken for one
+        engine.run(step * 0.00061)
         assert watch.longest_s(engine.now) <= 2.0 / rules.hz
 
 
