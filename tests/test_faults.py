@@ -507,3 +507,55 @@ def test_the_rows_of_a_run_are_metrics_of_the_catalog() -> None:
     assert found[entity, "time_to_recover_s"] == pytest.approx((1.0 - found["tenant/web 1", "availability"]) * 5.0)
     reasons = [value for (who, name), value in found.items() if name == "requests_failed" and who.startswith("tenant/web 1/")]
     assert sum(reasons) == found["tenant/web 1", "requests_failed"] == found[entity, "requests_lost"]
+
+
+# --- neighbours of the dead
+
+
+@pytest.mark.parametrize("scheduler", ["fluid", "platform"])
+@pytest.mark.parametrize("fault", ["application-crash", "application-hang"])
+def test_who_dies_or_hangs_in_a_section_of_the_kernel_leaves_its_lock(fault: str, scheduler: str) -> None:
+    """Two containers that are under the lock of their kernel a third of the time; one dies at 1 s: the other goes on, and faster."""
+    busy = Tenants(name="a", workload="locked-pieces", load=ClosedLoop(clients=6, think=Constant(value=0.0)), count=2)
+    override = {"locked-pieces.piece.locked.held_s": "200 us"}
+    times = tuple(1.0 + 1e-5 * i for i in range(4))
+    strikes = tuple(Fault(fault=fault, at=(time,), target="a 1", detection=3.0, repair=5.0) for time in times)
+    simulation = Simulation(scene("docker", *strikes, tenants=(busy,), scheduler=scheduler, override=override, duration_s=4.0), CATALOG)
+    simulation.engine.run(until=0.9)
+    before = [tenant.outcome().completed for tenant in simulation.tenants]
+    simulation.engine.run(until=1.1)
+    middle = [tenant.outcome().completed for tenant in simulation.tenants]
+    simulation.engine.run(until=2.0)
+    after = [tenant.outcome().completed for tenant in simulation.tenants]
+    assert after[0] == middle[0]  # the dead does nothing
+    assert (after[1] - middle[1]) / 0.9 > 1.2 * before[1] / 0.9
+    assert_nothing_is_lost(simulation.outcome())
+
+
+def test_a_thread_of_a_backend_that_a_dead_tenant_held_serves_its_neighbour() -> None:
+    """Two tenants in one virtual machine whose disk thread waits for the device: one dies while it holds that thread."""
+    pair = Tenants(name="a", workload="fio-read", load=ClosedLoop(clients=4, think=Constant(value=0.0)), count=2, per_vm=2)
+    strikes = tuple(Fault(fault="application-crash", at=(0.5 + 0.07 * i,), target="a 1", detection=0.0, repair=0.0) for i in range(4))
+    for scheduler in ("fluid", "platform"):
+        simulation = Simulation(scene("firecracker", *strikes, tenants=(pair,), scheduler=scheduler, duration_s=3.0), CATALOG)
+        simulation.engine.run(until=0.8)
+        before = simulation.tenants[1].outcome().completed
+        simulation.engine.run(until=1.0)
+        assert simulation.tenants[1].outcome().completed > before + 100
+
+
+def test_who_was_killed_for_want_of_memory_is_back_with_its_machine() -> None:
+    """A runtime outgrows its limit and is killed; its kernel panics later, and after the start it serves, grows and is killed again."""
+    java = Tenants(name="java", workload="java-service-unaware", load=Poisson(rate_per_s=250.0), memory="1 GiB")
+    override = {"java-service-unaware.footprint.heap.share": 0.75, "small-server.memory_bytes": 3.0}
+    fault = Fault(fault="guest-kernel-panic", at=(12.0,), target="java", detection=0.0, repair=0.0)
+    described = scene("kvm", fault, tenants=(java,), override=override, duration_s=40.0)
+    outcome = simulate(described, CATALOG)
+    assert_nothing_is_lost(outcome)
+    assert outcome.memory is not None
+    [event] = events(outcome)
+    back_s = event.victims[0].back_s
+    assert back_s is not None
+    killed = [kill.time_s for kill in outcome.memory.kills]
+    assert [time < 12.0 for time in killed] == [True, False]
+    assert killed[1] - back_s == pytest.approx(killed[0], rel=0.25)  # it takes as long to outgrow the machine again
