@@ -17,6 +17,7 @@ from simvirt.errors import ScenarioError
 from simvirt.faults.part import Effect, Part, fits
 from simvirt.faults.record import FaultEvent
 from simvirt.metrics.catalog import metrics
+from simvirt.resources.stages import End, Request, Track
 from simvirt.scenario import Fault, Resolved, Run, Scenario, Tenants, check_scenario, load_scenario
 from simvirt.scenario.faults import spots
 from simvirt.simulation import RunOutcome, Simulation, simulate
@@ -147,13 +148,40 @@ def test_a_tenant_may_be_stopped_and_revived_at_any_time(
 def test_the_dead_take_no_processor(platform: str, scheduler: str) -> None:
     """Computing without end in two tenants, one of which dies at 1 s: from then on one processor is busy, not two."""
     busy = Tenants(name="busy", workload="batch-compute", load=ClosedLoop(clients=1, think=Constant(value=0.0)), count=2)
-    dead = Simulation(scene(platform, tenants=(busy,), scheduler=scheduler), CATALOG)
+    override = {"batch-compute.job.compute.cpu_s": "100 s"}  # one burst, which does not end by itself
+    dead = Simulation(scene(platform, tenants=(busy,), scheduler=scheduler, override=override), CATALOG)
     dead.engine.wakeup(lambda: dead.tenants[0].stop("killed")).at(1.0)
     dead.engine.run(until=1.0 + 1e-9)
     dead.engine.run(until=2.0)
     before_s = dead.host.scheduler.account().busy_s
     dead.engine.run(until=4.0)
     assert dead.host.scheduler.account().busy_s - before_s == pytest.approx(2.0, rel=0.02)
+
+
+@pytest.mark.parametrize("life", [1, 2])
+def test_what_comes_late_from_a_former_life_counts_for_nothing(life: int) -> None:
+    """Devices are told beforehand where a request goes next: it may come to the end, or to a full table, when its tenant is dead."""
+    group = Tenants(workload="network-heavy", load=Poisson(rate_per_s=50.0))
+    simulation = Simulation(scene("docker", tenants=(group,)), CATALOG)
+    [tenant] = simulation.tenants
+    simulation.engine.run(until=1.0)
+    [path] = tenant.paths
+    stages = [*dict(path.links()), path.links()[-1][1]]
+    tenant.stop("killed")
+    if life == 2:
+        tenant.revive()
+    before = tenant.outcome()
+    late = Request(0.5, 1.0)
+    stages[-1].enter(late)
+    for stage in stages:
+        if isinstance(stage, Track):
+            stage.table.size = 0
+            for _ in range(5):
+                stage.enter(late)
+    assert isinstance(stages[-1], End)
+    assert any(isinstance(stage, Track) for stage in stages)
+    after = tenant.outcome()
+    assert (after.completed, after.failed, after.in_flight_after) == (before.completed, before.failed, before.in_flight_after)
 
 
 # --- who is hit
