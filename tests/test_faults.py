@@ -109,7 +109,7 @@ def troubles(draw: st.DrawFn) -> Scenario:
     return Scenario(platform=platform, machine=hardware, tenants=groups, faults=tuple(faults), scheduler=choice, run=run)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(scenario=troubles())
 def test_nothing_is_lost_silently_whatever_breaks_and_whenever(scenario: Scenario) -> None:
     outcome = simulate(scenario, CATALOG)
@@ -122,7 +122,7 @@ def test_nothing_is_lost_silently_whatever_breaks_and_whenever(scenario: Scenari
         assert sum(tenant.failed.values()) <= hit or scenario.run.warm_up_fraction  # each failure belongs to a fault
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     platform=st.sampled_from(PLATFORMS), scheduler=st.sampled_from(["fluid", "platform"]), closed=st.booleans(),
     acts=st.lists(st.tuples(st.floats(0.0, 3.0), st.sampled_from(["stop", "revive", "freeze", "thaw"]), st.integers(0, 2)), max_size=12),
@@ -196,7 +196,7 @@ def walk(simulation: Simulation) -> dict[str, set[str]]:
 stacks = st.tuples(st.sampled_from(CATALOG.names("platforms")), st.integers(1, 6), st.integers(1, 3), st.integers(1, 3))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(tree=stacks, data=st.data())
 def test_the_blast_radius_is_the_subtree(tree: tuple[str, int, int, int], data: st.DataObject) -> None:
     platform, count, per_vm, others = tree

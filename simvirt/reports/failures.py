@@ -101,7 +101,7 @@ def down_times(frame: pd.DataFrame, platforms: Sequence[str], sets: Sequence[str
         places = list(range(len(platforms)))
         floor = 10 ** (int(log10(max(1e-3, min(down.min(), closed.min())))) - (1 if min(down.min(), closed.min()) < 1 else 0))
         lows = (down - half).clip(lower=floor)
-        look = {"fmt": "o", "color": SIMULATED, "capsize": 4, "linewidth": 1.6, "markersize": 9}
+        look: dict[str, Any] = {"fmt": "o", "color": SIMULATED, "capsize": 4, "linewidth": 1.6, "markersize": 9}
         axes.errorbar(down, [place - 0.14 for place in places], xerr=[down - lows, half], label="simulated", **look)
         above = [place + 0.14 for place in places]
         axes.plot(closed, above, marker="D", linestyle="none", color=CLOSED, markersize=7, label="closed form")
