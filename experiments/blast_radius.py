@@ -30,7 +30,7 @@ from simvirt.experiment.command import run_command
 from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
 from simvirt.faults.part import Effect
-from simvirt.reports.failures import Cell, availability_bars, heat_map
+from simvirt.reports.failures import Cell, down_times, heat_map
 from simvirt.reports.style import chart_style, render
 from simvirt.scenario import Fault, Resolved, Run, Scenario, Tenants
 from simvirt.scenario.faults import spots
@@ -207,12 +207,12 @@ def charts(results: Results) -> dict[str, bytes]:
 def _availability_chart(results: Results, platforms: list[str]) -> Any:
     frame = availability(results)
     caption = (
-        f"One tenant, {frame['years'][0]:g} years in each of {frame['runs'][0]} runs; bars and 95 % intervals are simulated, diamonds the "
+        f"One tenant, {frame['years'][0]:g} years in each of {frame['runs'][0]} runs; circles, 95 % intervals: simulated; diamonds: the "
         "closed form, a product over layers of 1 / (1 + sum of down time / time to failure). Left: repairs by people as a published model "
-        "assumes them (host 72 h, hypervisor 100 min, guest 30 min). Right: without loss of the host, all is back once it is found and "
+        "assumes them (host 72 h, hypervisor 100 min, guest 30 min). Right: without loss of the host, all is back once found and "
         "started. Rates of failure are assumed and the same for all; differences between platforms are those of structure and starts."
     )
-    return availability_bars(frame, platforms, (AS_ASSUMED, RESTARTS_ONLY), title="Down time of one tenant", caption=caption)
+    return down_times(frame, platforms, (AS_ASSUMED, RESTARTS_ONLY), title="Down time of one tenant", caption=caption)
 
 
 EXPERIMENT = Experiment(

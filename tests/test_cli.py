@@ -419,7 +419,7 @@ def test_a_bad_scenario_is_not_run_and_writes_nothing(say: Say, tmp_path: Path) 
         (["check", "{}/none.toml"], ["none.toml: No such file or directory", "give the path"]),
         (["check", "{}"], ["Is a directory", "give the path"]),
         (["run", "{}/binary.toml"], ["binary.toml: not UTF-8 text"]),
-        (["show", "dokcer"], ["'dokcer' is no platform, layer, machine, workload, scheduler or reference", "'docker'"]),
+        (["show", "dokcer"], ["'dokcer' is no platform, layer, machine, workload, scheduler, fault or reference", "'docker'"]),
         (["show", "docker", "--kind", "machine"], ["'docker' is no machine but a platform and a layer", "--kind platform"]),
         (["show", "docker", "--machine", "small"], ["machine 'small' is unknown", "'small-server'"]),
         (["list", "platform"], ["invalid choice: 'platform'", "platforms", "simvirt list --help"]),

@@ -90,13 +90,13 @@ def note(stage: object, seen: list[tuple[float, float]]) -> None:
     """Have the last stage of a way note what comes out."""
     while not isinstance(stage, End):
         stage = stage.next  # type: ignore[attr-defined]
-    finished = stage._finished
+    finished = stage.finished
 
     def noted(request: Request) -> None:
         seen.append((request.times[0], request.factor))
         finished(request)
 
-    stage._finished = noted
+    stage.finished = noted
 
 
 def test_platforms_see_the_same_arrivals_and_demands() -> None:

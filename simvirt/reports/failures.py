@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-__all__ = ["Cell", "availability_bars", "heat_map"]
+__all__ = ["Cell", "down_times", "heat_map"]
 
 MISSING: Final = "#DDDDDD"
 PALETTE: Final = "cividis_r"
 """Told apart by colour-blind readers, and in grey."""
 MINUTES_PER_YEAR: Final = 365 * 1440.0
-BARS: Final = ("#8DA3B4", "#0072B2")
+SIMULATED: Final = "#0072B2"
 CLOSED: Final = "#D55E00"
 
 
@@ -64,7 +64,7 @@ def heat_map(
             colour = MISSING if found is None else "white" if blank else palette(norm(found.value))
             axes.add_patch(_box(j, i, colour))
             if found is not None and found.text:
-                dark = not blank and norm(found.value) > 0.55
+                dark = not blank and norm(found.value) > 0.42
                 axes.text(j, i, found.text, ha="center", va="center", fontsize=12, color="white" if dark else "black")
     axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -86,7 +86,7 @@ def _box(x: float, y: float, colour: Any) -> Rectangle:
     return Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, facecolor=colour, edgecolor="#BBBBBB", linewidth=0.6)
 
 
-def availability_bars(frame: pd.DataFrame, platforms: Sequence[str], sets: Sequence[str], *, title: str, caption: str) -> Figure:
+def down_times(frame: pd.DataFrame, platforms: Sequence[str], sets: Sequence[str], *, title: str, caption: str) -> Figure:
     """Down time a year on a logarithmic scale, simulated with intervals, the closed form beside it; one panel for each set of faults."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
@@ -101,9 +101,10 @@ def availability_bars(frame: pd.DataFrame, platforms: Sequence[str], sets: Seque
         places = list(range(len(platforms)))
         floor = 10 ** (int(log10(max(1e-3, min(down.min(), closed.min())))) - (1 if min(down.min(), closed.min()) < 1 else 0))
         lows = (down - half).clip(lower=floor)
-        axes.barh(places, down, color=BARS[panel % len(BARS)], height=0.62, label="simulated")
-        axes.errorbar(down, places, xerr=[down - lows, half], fmt="none", ecolor="black", capsize=3, linewidth=1.2)
-        axes.plot(closed, places, marker="D", linestyle="none", color=CLOSED, markeredgecolor="white", markersize=8, label="closed form")
+        look: dict[str, Any] = {"fmt": "o", "color": SIMULATED, "capsize": 4, "linewidth": 1.6, "markersize": 9}
+        axes.errorbar(down, [place - 0.14 for place in places], xerr=[down - lows, half], label="simulated", **look)
+        above = [place + 0.14 for place in places]
+        axes.plot(closed, above, marker="D", linestyle="none", color=CLOSED, markersize=7, label="closed form")
         axes.set_xscale("log")
         axes.set_xlim(floor, 3 * max((down + half).max(), closed.max()))
         axes.set_ylim(len(platforms) - 0.4, -0.6)
