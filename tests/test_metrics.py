@@ -285,7 +285,8 @@ def test_failure_to_write_names_the_path_and_leaves_nothing(tmp_path: Path) -> N
 def test_the_page_of_metrics_is_the_catalog() -> None:
     """The committed page is what `simvirt metrics` writes now, and every metric stands in it once, in the section of its entity."""
     page = metrics_page()
-    assert (ROOT / "simvirt" / "metrics" / "metrics.md").read_text(encoding="utf-8") == page, "renew it: simvirt metrics > simvirt/metrics/metrics.md"
+    kept = (ROOT / "simvirt" / "metrics" / "metrics.md").read_text(encoding="utf-8")
+    assert kept == page, "renew it: simvirt metrics > simvirt/metrics/metrics.md"
     sections = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", page, flags=re.MULTILINE | re.DOTALL))
     lines = [(entity, line) for entity, text in sections.items() for line in text.splitlines() if line.startswith("| `")]
     rows = [(entity, *(cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:5])) for entity, line in lines]
