@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "memory_plan": f"{DATA_MODELS} footprint_reader",
     "scenario": f"{DATA_MODELS} catalog scheduler_choice tenant_place cpu_limits memory_contention footprint_reader startup_reader "
     "memory_plan",
-    "simulation": f"{DATA_MODELS} startup catalog scheduler_choice cpu_limits memory_contention memory_plan scenario",
+    "simulation": f"{DATA_MODELS} startup startup_reader catalog scheduler_choice cpu_limits memory_contention memory_plan scenario",
     "analysis": f"{LEAVES} metrics",
     "experiment": f"{DATA_MODELS} catalog scenario simulation analysis",
     "reports": f"{LEAVES} metrics analysis",
