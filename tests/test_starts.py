@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from math import fsum
 
@@ -72,8 +73,7 @@ class World:
     def run(self, chains: Sequence[Chain], gap_s: float = 0.0, *, cold: bool = False) -> list[float]:
         """Times that starts take that begin one gap after the other."""
         for i, one in enumerate(chains):
-            wakeup = self.engine.wakeup(lambda one=one, i=i: self._begin(one, i, cold))
-            wakeup.at(i * gap_s)
+            self.engine.wakeup(partial(self._begin, one, i, cold)).at(i * gap_s)
         self.engine.run(until=1e6)
         return [launch.length_s for launch in self.launches]
 
@@ -316,7 +316,7 @@ def test_a_mutex_is_handed_on_in_order() -> None:
     order: list[int] = []
     mutex = Mutex()
     for i in range(3):
-        mutex.acquire(lambda i=i: order.append(i))
+        mutex.acquire(partial(order.append, i))
     assert (order, mutex.waiting) == ([0], 2)
     mutex.release()
     mutex.release()
