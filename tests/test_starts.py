@@ -111,7 +111,7 @@ def test_more_cores_carry_more_without_another_number(machine: str) -> None:
 
 @pytest.mark.parametrize("load", [0.5, 1, 2, 8])
 def test_who_computes_for_a_part_of_the_time_queues_only_beyond_the_knee(load: float) -> None:
-    """N in step, the share rho of S computing: (1 - rho) S + rho S max(1, N / c). Out of step, less: the last at least max(S, rho S N / c) less its lag."""
+    """N in step, the share rho of S computing: (1 - rho) S + rho S max(1, N / c). Out of step, less; the last at least rho S N / c."""
     rho, length_s, n = 0.5, 0.1, round(load * CORES)
     one = chain(program(rho * length_s, wait_s=(1 - rho) * length_s, rounds=20))
     in_step = World().run([one] * n)
@@ -150,6 +150,14 @@ def test_a_transaction_that_another_start_overtakes_is_begun_anew() -> None:
         ("ask", 4.0, 5.0),
         ("ask", 5.0, 6.0),
     ]
+
+
+@pytest.mark.parametrize("n", [2, 5, 12])
+def test_of_many_transactions_that_begin_together_one_commits_at_a_time(n: int) -> None:
+    """In each of the T rounds of commits of one start, one of those that remain succeeds: T N (N - 1) / 2 are begun anew."""
+    world = World()
+    world.run([chain(requests(requests=6, request_s=0.001, transactions=3, transactional=1))] * n)
+    assert world.launcher.failed_transactions == 3 * n * (n - 1) / 2
 
 
 def test_without_transactions_nothing_is_done_twice() -> None:

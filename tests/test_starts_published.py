@@ -23,9 +23,9 @@ ROOT = Path(__file__).parents[1]
 def experiment() -> ModuleType:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "experiments"))
-        import start_up  # type: ignore[import-not-found]  # noqa: PLC0415
+        import start_up  # noqa: PLC0415
 
-        return start_up  # type: ignore[no-any-return]
+        return start_up
 
 
 def predicted_s(experiment: ModuleType, platform: str, case: str, running: int) -> float:

@@ -14,6 +14,7 @@ from simvirt.scenario.description import Scenario, Tenants
 from simvirt.scenario.disk import disk_misfits
 from simvirt.scenario.resolved import Resolved
 from simvirt.scheduler_choice import PLATFORM
+from simvirt.startup_reader import is_start_path, strange_starts
 from simvirt.tenant_place import place_of
 from simvirt.workloads.arrivals import ClosedLoop
 
@@ -105,6 +106,16 @@ def _place(path: str, group: Tenants, resolved: Resolved) -> Iterator[str]:
     yield from disk_misfits(path, group, workload, stack.hardware.memory_bytes.si)
 
 
+def _starts(resolved: Resolved) -> Iterator[str]:
+    """Numbers of starts, set by hand, that there are not."""
+    override, catalog = resolved.scenario.override, resolved.catalog
+    if any(map(is_start_path, override)):
+        workloads = dict.fromkeys(group.workload for group in resolved.scenario.tenants)
+        yield from strange_starts(override, [*(layer.name for layer in resolved.stack.layers), *workloads])
+        for workload in workloads:
+            catalog.starts(resolved.stack, workload, override)  # refuses numbers that are unknown
+
+
 def _too_much(resolved: Resolved) -> Iterator[str]:
     """Loads that no computer simulates."""
     for i, group in enumerate(resolved.scenario.tenants):
@@ -184,5 +195,5 @@ def _unknown_memory(resolved: Resolved) -> Iterator[str]:
         yield f"{path}: memory is asked for, but the profile of {' and '.join(dict.fromkeys(mute))} says nothing of it; add the table"
 
 
-STAGES: Final[tuple[tuple[Check, ...], ...]] = ((_tenants, _too_much, _schedulers), (_contention, _memory))
+STAGES: Final[tuple[tuple[Check, ...], ...]] = ((_tenants, _starts, _too_much, _schedulers), (_contention, _memory))
 """The checks; those of a later stage look only where the earlier ones found nothing."""

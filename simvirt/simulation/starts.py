@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from simvirt.catalog import Catalog
 from simvirt.engine import Engine
-from simvirt.errors import CatalogError, nearest
+from simvirt.errors import CatalogError
 from simvirt.layers.stack import Stack
 from simvirt.metrics.histogram import LatencyHistogram
 from simvirt.metrics.tidy import Row
@@ -30,7 +30,7 @@ from simvirt.simulation.outcome import ClassTimes, RunOutcome, TenantOutcome, Ti
 from simvirt.simulation.run import host_of
 from simvirt.simulation.storage import make_disks
 from simvirt.startup import FRESH, Chain, chain_of
-from simvirt.startup_reader import is_start_path
+from simvirt.startup_reader import is_start_path, strange_starts
 from simvirt.workloads.distributions import Exponential
 
 __all__ = ["Started", "Starts", "StartsOutcome", "chain_for", "start_all"]
@@ -141,17 +141,11 @@ def chain_for(starts: Starts, catalog: Catalog) -> tuple[Chain, int]:
     platform = catalog.platform(starts.platform)
     shared_level = 1 + platform.layers.index(platform.shared)
     level = shared_level + 1 if starts.level is None else starts.level
-    _refuse_strangers(starts, stack)
+    strangers = strange_starts(starts.override, [*(layer.name for layer in stack.layers), starts.workload or ""])
+    if strangers:
+        raise CatalogError(strangers)
     chain = chain_of(stack, catalog.starts(stack, starts.workload, starts.override), level, starts.way)
     return (chain if starts.until is None else chain.upto(starts.until)), shared_level
-
-
-def _refuse_strangers(starts: Starts, stack: Stack) -> None:
-    """Overrides of starts of what is not there."""
-    known = [layer.name for layer in stack.layers] + [starts.workload or ""]
-    paths = [path for path in sorted(starts.override) if is_start_path(path) and path.partition(".")[0] not in known]
-    if paths:
-        raise CatalogError(f"override.{path}: {path.partition('.')[0]!r} starts nothing here; {nearest(path, known)}" for path in paths)
 
 
 def start_all(starts: Starts, catalog: Catalog, replication: int = 0) -> Started:
