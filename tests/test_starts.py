@@ -172,6 +172,19 @@ def test_work_that_looks_at_what_exists_grows_as_starts_follow_each_other() -> N
     assert times == pytest.approx([0.001 + 0.0001 * (10 + k) for k in range(5)], rel=1e-9)
 
 
+def test_who_starts_does_not_look_at_itself() -> None:
+    """Alone, the second stage finds nobody else although the first has made it exist; beside one more, one."""
+    two = chain(program(0.001), program(0.0, instance_s=0.01))
+    assert World().run([two]) == pytest.approx([0.001])
+    assert World().run([two] * 2, gap_s=1.0) == pytest.approx([0.001, 0.011])
+
+
+def test_a_control_plane_takes_turns() -> None:
+    """100 requests of 1 ms of one start, 1 of another that comes 5 ms later: it waits for the 32 of the turn under way, not for all."""
+    many, one = (chain(requests(requests=count, request_s=0.001)) for count in (100, 1))
+    assert World().run([many, one], gap_s=0.005) == pytest.approx([0.101, 0.028])
+
+
 def test_requests_and_their_length_grow_together() -> None:
     """(2 + n) requests of 1 ms + 0.1 ms x 3 n beside n = 10: 12 x 4 ms."""
     one = requests(requests=2, request_s=0.001, instance_requests=1, entries=3, entry_s=0.0001)
