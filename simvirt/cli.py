@@ -129,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_density(commands, profiles)
     _add_isolation(commands, runs, profiles)
     _add_image(commands, profiles)
+    _add_start(commands, profiles)
     _add_failures(commands, runs, profiles)
     _add_validate(commands)
     _add_studies(commands, runs, profiles)
@@ -283,6 +284,26 @@ def _add_image(commands: argparse._SubParsersAction[_Parser], profiles: _Parser)
     run.add_argument("--pulled", choices=("no", "disk", "cached"), default="no", help="where the image is (default: in the registry)")
     run.add_argument("--no-prefetch", action="store_true", help="with --lazy: nobody told beforehand what a start reads")
     run.set_defaults(command=_image_run)
+
+
+def _add_start(commands: argparse._SubParsersAction[_Parser], profiles: _Parser) -> None:
+    start = commands.add_parser("start", parents=[profiles], help="how long until something serves on a platform, stage by stage")
+    start.add_argument("platform", metavar="PLATFORM")
+    start.add_argument("--machine", metavar="M", help="on this machine (default: the platform's own)")
+    start.add_argument("--workload", metavar="W", help="what is started (default: a program that has nothing to load)")
+    start.add_argument("--count", metavar="N", type=_at_least(1), default=1, help="starts (default: %(default)s)")
+    start.add_argument("--at-once", metavar="N", type=_at_least(1), default=0, help="how many are under way at any time (default: all)")
+    start.add_argument("--running", metavar="N", type=_at_least(0), default=0, help="instances that run already (default: %(default)s)")
+    start.add_argument("--vcpus", metavar="N", type=_at_least(1), default=1, help="of each virtual machine (default: %(default)s)")
+    start.add_argument("--cold", action="store_true", help="nothing that is read is in memory")
+    start.add_argument("--one-copy", action="store_true", help="the host keeps in memory what virtual machines read of one image")
+    start.add_argument("--way", metavar="WAY", default="fresh", help="fresh, restore, clone, or another that the profiles know")
+    start.add_argument("--scheduler", metavar="NAME", default="fluid", help="how processors are shared (default: %(default)s)")
+    start.add_argument("--replications", metavar="N", type=_at_least(1), default=10, help="independent runs (default: %(default)s)")
+    start.add_argument("--seed", metavar="S", type=_at_least(0), default=1, help="seed of all random numbers (default: %(default)s)")
+    start.add_argument("--chart", metavar="FILE", type=Path, help="draw what happened when, as .svg or .png")
+    start.add_argument("--json", metavar="FILE", type=Path, help="also write everything that was found to this file")
+    start.set_defaults(command=_start)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -538,6 +559,28 @@ def _image_run(arguments: argparse.Namespace) -> list[str]:
 
     prefetch = not arguments.no_prefetch
     return image_run(name=arguments.name, pulled=arguments.pulled, lazy=arguments.lazy, prefetch=prefetch, **_bench(arguments))
+
+
+def _start(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.start import start
+    from simvirt.scenario import Run
+    from simvirt.simulation.starts import Starts
+
+    starts = Starts(
+        platform=arguments.platform,
+        machine=arguments.machine,
+        workload=arguments.workload,
+        count=arguments.count,
+        at_once=arguments.at_once,
+        running=arguments.running,
+        vcpus=arguments.vcpus,
+        cold=arguments.cold,
+        shares_files=arguments.one_copy,
+        way=arguments.way,
+        scheduler=arguments.scheduler,
+        run=Run(replications=arguments.replications, seed=arguments.seed),
+    )
+    return start(_catalog(arguments), starts, chart=arguments.chart, json=arguments.json)
 
 
 def _validate(arguments: argparse.Namespace) -> list[str]:

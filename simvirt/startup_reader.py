@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final, get_type_hints
 
@@ -11,7 +11,7 @@ from simvirt.evidence import Cost, Reference
 from simvirt.profile_reader import build_cost, override_entries
 from simvirt.startup.stage import FRESH, AbstractStage, LayerStart, Program, Requests, Section
 
-__all__ = ["START_TABLE", "build_start", "is_start_path"]
+__all__ = ["START_TABLE", "build_start", "is_start_path", "strange_starts"]
 
 START_TABLE: Final = "start"
 """The table of a profile that speaks of starting."""
@@ -24,6 +24,12 @@ _KINDS: Final[Mapping[str, type[AbstractStage]]] = {kind.kind: kind for kind in 
 def is_start_path(path: str) -> bool:
     """Whether an override is meant for a number of a start: `layer.start.stage.field`."""
     return path.split(".")[1:2] == [START_TABLE]
+
+
+def strange_starts(overrides: Iterable[str], known: Sequence[str]) -> list[str]:
+    """What is wrong with overrides that are meant for starts of what is not there, `known` being the names of all that is."""
+    paths = [path for path in sorted(overrides) if is_start_path(path) and path.partition(".")[0] not in known]
+    return [f"override.{path}: {path.partition('.')[0]!r} starts nothing here; {nearest(path.partition('.')[0], known)}" for path in paths]
 
 
 def build_start(path: str, name: str, table: Any, references: Mapping[str, Reference], overrides: Mapping[str, float | str]) -> LayerStart:

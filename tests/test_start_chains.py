@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from simvirt.catalog import Catalog
-from simvirt.errors import CatalogError, StackError
+from simvirt.errors import CatalogError, ScenarioError, StackError
 from simvirt.evidence import Grade
 from simvirt.layers.contract import costs_of
+from simvirt.scenario import Scenario, Tenants, check_scenario
 from simvirt.startup import RESTORING, Chain, Program, Requests, Section, chain_of
+from simvirt.workloads.arrivals import Poisson
 
 CATALOG = Catalog.builtin()
 PLATFORMS = CATALOG.names("platforms")
@@ -177,3 +179,20 @@ def test_all_mistakes_of_a_start_are_told_at_once(tmp_path: Path) -> None:
         "layers/bad.start.stage.network.hold_s.unit: 'B' measures size; hold_s is a time or cycles",
     ):
         assert piece in told, told
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("kvm.start.monitor.cpu_s", "override.kvm.start.monitor.cpu_s: 'kvm' starts nothing here; known: linux-guest, server-2s"),
+        ("xen-pv.start.monitor.cpu_s", "override.xen-pv.start.monitor.cpu_s: no such number"),
+        ("web-service.start.load.gpu_s", "gpu_s: no such number; did you mean 'web-service.start.load.cpu_s'"),
+    ],
+)
+def test_scenarios_refuse_numbers_of_starts_that_there_are_not(path: str, message: str) -> None:
+    tenants = (Tenants(workload="web-service", load=Poisson(rate_per_s=1.0)),)
+    known: dict[str, float | str] = {"xen-pv.start.store.cv": 0.0, "web-service.start.load.cv": 0.0}
+    check_scenario(Scenario(platform="xen-pv", tenants=tenants, override=known), CATALOG)
+    with pytest.raises(ScenarioError) as caught:
+        check_scenario(Scenario(platform="xen-pv", tenants=tenants, override={path: 1.0}), CATALOG)
+    assert message in str(caught.value)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from simvirt import __version__
 from simvirt.catalog import Catalog
-from simvirt.commands.record import check_writable
+from simvirt.commands.lanes import check_outputs, draw_lanes_to
 from simvirt.commands.tables import table
 from simvirt.engine import Engine
 from simvirt.errors import CatalogError, ResultsError, nearest
@@ -30,7 +30,7 @@ from simvirt.images.registry import Registry
 from simvirt.images.timeline import Span, union_s
 from simvirt.images.transfer import pull
 from simvirt.metrics.tidy import write_json_atomic
-from simvirt.reports.gantt import gantt_chart, gantt_text
+from simvirt.reports.gantt import gantt_text
 from simvirt.simulation.shipping import host_spec
 from simvirt.units import format_quantity
 
@@ -81,7 +81,7 @@ class _Bench:
         lines = [*head, "", *gantt_text(timeline.spans), "", *table(("what", "busy", "share", "times"), rows, right=_RIGHT)]
         lines += ["", "Shares are of the whole time; things that go on side by side add up to more.", f"On {where}. {self.grades()}."]
         if chart is not None:
-            _draw(chart, timeline.spans, title, f"On {where}. {self.grades()}.")
+            draw_lanes_to(chart, timeline.spans, title, f"On {where}. {self.grades()}.")
         if json is not None:
             told = [asdict(span) for span in timeline.spans]
             record = {"simvirt": __version__, **self.names, "total_s": self.engine.now, **more, "spans": told}
@@ -94,31 +94,6 @@ class _Bench:
 
 def _costs(profile: Any) -> list[Cost]:
     return [value for name in profile.__dataclass_fields__ if isinstance(value := getattr(profile, name), Cost)]
-
-
-def _draw(path: Path, spans: Sequence[Span], title: str, caption: str) -> None:
-    from simvirt.reports.style import chart_style, render  # noqa: PLC0415 - slow to import
-
-    with chart_style():
-        files = render(gantt_chart(spans, title=title, caption=caption), path.stem)
-    try:
-        path.write_bytes(files[f"{path.stem}{path.suffix}"])
-    except OSError as error:
-        raise ResultsError(f"{path}: cannot be written ({error.strerror}); choose another path") from None
-
-
-def _check_outputs(chart: Path | None, json: Path | None) -> None:
-    problems = []
-    if chart is not None and chart.suffix not in (".svg", ".png"):
-        problems.append(f"{chart}: a chart is written as .svg or .png; choose one of these endings")
-    for path in (chart, json):
-        try:
-            if path is not None:
-                check_writable(path)
-        except ResultsError as error:
-            problems += error.problems
-    if problems:
-        raise ResultsError(problems)
 
 
 # --- Images ----------------------------------------------------------------------------------------------------------
@@ -141,7 +116,7 @@ def _known(catalog: Catalog, name: str) -> tuple[Image, Start]:
 
 def image_inspect(path: Path, json: Path | None = None) -> list[str]:
     """What an archive or a layout holds."""
-    _check_outputs(None, json)
+    check_outputs(None, json)
     found = read_archive(path)
     if json is not None:
         write_json_atomic({"simvirt": __version__, "images": [_record(one) for one in found]}, json)
@@ -192,7 +167,7 @@ def image_pull(
     json: Path | None = None,
 ) -> list[str]:
     """Pull one image, with other images there already."""
-    _check_outputs(chart, json)
+    check_outputs(chart, json)
     bench = _Bench(catalog, machine, engine, registry)
     image, start = _known(catalog, name)
     _bring(bench, image, start, present, lazy)
@@ -217,7 +192,7 @@ def image_run(
     json: Path | None = None,
 ) -> list[str]:
     """Start one container: with a pull first, from an image on the disk, or from one in the page cache."""
-    _check_outputs(chart, json)
+    check_outputs(chart, json)
     bench = _Bench(catalog, machine, engine, registry)
     image, start = _known(catalog, name)
     daemon = bench.daemon
@@ -276,7 +251,7 @@ def image_build(
     json: Path | None = None,
 ) -> list[str]:
     """Build a folder or a build file; `again` builds twice and tells of the second time, when all is in the cache."""
-    _check_outputs(chart, json)
+    check_outputs(chart, json)
     bench = _Bench(catalog, machine, engine, registry)
     plan, known = _plan(bench, place, bases, arguments, target)
     for image in known.values():

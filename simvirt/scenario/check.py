@@ -17,6 +17,7 @@ from simvirt.scenario.faults import fault_misfits
 from simvirt.scenario.resolved import Resolved
 from simvirt.scenario.stressors import as_tenants, stressor_misfits
 from simvirt.scheduler_choice import PLATFORM
+from simvirt.startup_reader import is_start_path, strange_starts
 from simvirt.table_reader import is_table_path
 from simvirt.tenant_place import place_of
 from simvirt.workloads.arrivals import ClosedLoop
@@ -115,6 +116,16 @@ def _place(path: str, group: Tenants, resolved: Resolved) -> Iterator[str]:
     if group.page_size != BASE_PAGE_BYTES and not workload.visits_pages:
         yield f"{path}.page_size: {group.workload!r} does not say how it visits its pages (no page_visits); remove it"
     yield from disk_misfits(path, group, workload, stack.hardware.memory_bytes.si)
+
+
+def _starts(resolved: Resolved) -> Iterator[str]:
+    """Numbers of starts, set by hand, that there are not."""
+    override, catalog = resolved.scenario.override, resolved.catalog
+    if any(map(is_start_path, override)):
+        workloads = dict.fromkeys(group.workload for group in resolved.scenario.tenants)
+        yield from strange_starts(override, [*(layer.name for layer in resolved.stack.layers), *workloads])
+        for workload in workloads:
+            catalog.starts(resolved.stack, workload, override)  # refuses numbers that are unknown
 
 
 def _too_much(resolved: Resolved) -> Iterator[str]:
@@ -233,5 +244,5 @@ def _faults(resolved: Resolved) -> Iterator[str]:
         yield from fault_misfits(f"faults.{i}", fault, profile, scenario.platform, resolved.grounds, scenario.run.duration_s)
 
 
-STAGES: Final[tuple[tuple[Check, ...], ...]] = ((_tenants, _too_much, _schedulers, _windows, _tables), (_contention, _memory, _faults))
+STAGES: Final[tuple[tuple[Check, ...], ...]] = ((_tenants, _starts, _too_much, _schedulers, _windows, _tables), (_contention, _memory, _faults))
 """The checks; those of a later stage look only where the earlier ones found nothing."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from simvirt.catalog import Catalog
 from simvirt.engine import Engine
+from simvirt.errors import CatalogError
 from simvirt.layers.stack import Stack
 from simvirt.metrics.histogram import LatencyHistogram
 from simvirt.metrics.tidy import Row
@@ -29,6 +30,7 @@ from simvirt.simulation.outcome import ClassTimes, RunOutcome, TenantOutcome, Ti
 from simvirt.simulation.run import host_of
 from simvirt.simulation.storage import make_disks
 from simvirt.startup import FRESH, Chain, chain_of
+from simvirt.startup_reader import is_start_path, strange_starts
 from simvirt.workloads.distributions import Exponential
 
 __all__ = ["Started", "Starts", "StartsOutcome", "chain_for", "start_all"]
@@ -131,12 +133,17 @@ class StartsOutcome(RunOutcome):
 
 
 def chain_for(starts: Starts, catalog: Catalog) -> tuple[Chain, int]:
-    """The chain of one start, and the level of the layer that all share."""
-    costs = {path: value for path, value in starts.override.items() if path.split(".")[1:2] != ["start"]}
+    """The chain of one start, and the level of the layer that all share. Raises what catalogs and stacks raise, with every reason."""
+    if starts.workload is not None:
+        catalog.workload(starts.workload)  # refuses one that is unknown
+    costs = {path: value for path, value in starts.override.items() if not is_start_path(path)}
     stack = catalog.stack(starts.platform, starts.machine, costs)
     platform = catalog.platform(starts.platform)
     shared_level = 1 + platform.layers.index(platform.shared)
     level = shared_level + 1 if starts.level is None else starts.level
+    strangers = strange_starts(starts.override, [*(layer.name for layer in stack.layers), starts.workload or ""])
+    if strangers:
+        raise CatalogError(strangers)
     chain = chain_of(stack, catalog.starts(stack, starts.workload, starts.override), level, starts.way)
     return (chain if starts.until is None else chain.upto(starts.until)), shared_level
 
