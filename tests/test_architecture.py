@@ -47,8 +47,8 @@ MAY_IMPORT = {
     "memory_contention": DATA_MODELS,
     "memory_plan": f"{DATA_MODELS} footprint_reader",
     "scenario": f"{DATA_MODELS} catalog scheduler_choice tenant_place cpu_limits memory_contention memory_plan {READERS}",
-    "simulation": f"{DATA_MODELS} analysis startup startup_reader catalog scheduler_choice cpu_limits memory_contention memory_plan scenario"
-    " tenant_place",
+    "simulation": f"{DATA_MODELS} analysis startup startup_reader catalog scheduler_choice cpu_limits memory_contention memory_plan"
+    " scenario tenant_place",
     "analysis": f"{LEAVES} metrics",
     "experiment": f"{DATA_MODELS} catalog scenario simulation analysis",
     "density": f"{DATA_MODELS} catalog scenario simulation analysis experiment memory_plan slo",

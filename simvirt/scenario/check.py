@@ -244,5 +244,8 @@ def _faults(resolved: Resolved) -> Iterator[str]:
         yield from fault_misfits(f"faults.{i}", fault, profile, scenario.platform, resolved.grounds, scenario.run.duration_s)
 
 
-STAGES: Final[tuple[tuple[Check, ...], ...]] = ((_tenants, _starts, _too_much, _schedulers, _windows, _tables), (_contention, _memory, _faults))
+STAGES: Final[tuple[tuple[Check, ...], ...]] = (
+    (_tenants, _starts, _too_much, _schedulers, _windows, _tables),
+    (_contention, _memory, _faults),
+)
 """The checks; those of a later stage look only where the earlier ones found nothing."""
