@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -233,6 +234,24 @@ def test_every_defect_of_every_folder_is_told_at_once(tmp_path: Path, capsys: py
     for pattern in patterns:
         assert any(re.search(pattern, line) for line in told), pattern
     assert not (broken / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("cut", "said"),
+    [
+        (lambda text: text[: text.rindex(",")] + "\n", r"summary\.csv: line 442 has not the 12 cells of the header: cut off"),
+        (lambda text: text.rstrip("\n"), r"summary\.csv: the last line has no end: cut off"),
+        (lambda text: text.replace(",metric,", ",metrik,", 1), r"summary\.csv: no column metric;"),
+        (lambda text: "", r"summary\.csv: empty, not even a header"),
+    ],
+)
+def test_a_table_that_is_cut_off_is_told_where(cut: Callable[[str], str], said: str, tmp_path: Path) -> None:
+    shutil.copytree(RESULTS / SMALL, tmp_path / "r")
+    table = tmp_path / "r" / "summary.csv"
+    table.write_text(cut(table.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(ResultsError, match=said) as error:
+        read_results(tmp_path / "r")
+    assert len(error.value.problems) == 1
 
 
 def test_a_manifest_of_another_kind_is_refused(tmp_path: Path) -> None:
