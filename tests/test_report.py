@@ -239,7 +239,7 @@ def test_every_defect_of_every_folder_is_told_at_once(tmp_path: Path, capsys: py
 @pytest.mark.parametrize(
     ("cut", "said"),
     [
-        (lambda text: text[: text.rindex(",")] + "\n", r"summary\.csv: line 442 has not the 12 cells of the header: cut off"),
+        (lambda text: text[: text.rindex(",")] + "\n", r"summary\.csv: line \d+ has not the \d+ cells of the header: cut off"),
         (lambda text: text.rstrip("\n"), r"summary\.csv: the last line has no end: cut off"),
         (lambda text: text.replace(",metric,", ",metrik,", 1), r"summary\.csv: no column metric;"),
         (lambda text: "", r"summary\.csv: empty, not even a header"),
@@ -266,6 +266,16 @@ def test_a_table_of_sensitivity_of_another_kind_is_refused(tmp_path: Path, capsy
     (tmp_path / "r" / "sensitivity.csv").write_text("platform,cost\nkvm,x\n", encoding="utf-8")
     assert main(["report", str(tmp_path / "r")]) == 2
     assert "sensitivity.csv: no column response, grade" in capsys.readouterr().err
+
+
+def test_what_was_meant_perhaps_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(RESULTS.parent)
+    with pytest.raises(ResultsError, match=rf"^results: no results of an experiment in it; did you mean .*results/{SMALL} or "):
+        read_results(Path("results"))
+    with pytest.raises(ResultsError, match=rf"^{SMALL}: no such folder; did you mean results/{SMALL}\?$"):
+        read_results(Path(SMALL))
+    with pytest.raises(ResultsError, match="no results of an experiment in it; run an experiment first"):
+        read_results(tmp_path)
 
 
 def test_whole_folders_are_read() -> None:
