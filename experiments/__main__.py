@@ -1,4 +1,4 @@
-"""Every experiment by one command: `python -m experiments`, from the folder that `experiments` is in.
+"""Every experiment by one command: `python -m experiments`.
 
 What is answered already is not asked again: an experiment is left alone when its folder is whole and was made at this size and with this
 seed by the code, the profiles and the script that are here now. So the command may be interrupted and given again. At last it writes the
@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import importlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 HERE: Final = Path(__file__).parent
 SCRIPTS: Final = tuple(sorted(path.stem for path in HERE.glob("[a-z]*.py")))
-README: Final = HERE.parent / "README.md"
+ROOT: Final = HERE.parent
+README: Final = ROOT / "README.md"
+RESULTS: Final = ROOT / "results"
 PROFILES: Final = HERE / "profiles"
 STAMP: Final = ".made_by.json"
 """What made a folder, beside its manifest: nobody but this command reads it."""
@@ -49,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for name in () if options.answers else names:
             failed += [] if _answered(name, options) else [name]
-        if options.out == Path("results") and not options.quick:
+        if options.out == RESULTS and not options.quick:
             _tell(names)
     except KeyboardInterrupt:
         _say("Interrupted: experiments that were finished are kept, and the same command goes on from there.")
@@ -68,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", metavar="NAME", default=(), help=f"only these of: {', '.join(SCRIPTS)}")
     parser.add_argument("--jobs", metavar="N", type=int, help="processes for each (default: one per core)")
     parser.add_argument("--seed", metavar="S", type=int, default=1, help="of all random numbers (default: %(default)s)")
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("results"), help="folder of all results (default: %(default)s)")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=RESULTS, help="folder of all results (default: the project's)")
     parser.add_argument("--again", action="store_true", help="run those that are answered, too")
     parser.add_argument("--answers", action="store_true", help="run nothing: write answers and gallery from the tables that are there")
     return parser
@@ -85,15 +88,26 @@ def _answered(name: str, options: argparse.Namespace) -> bool:
         _say(f"{name}: answered already, in {folder}")
         return True
     _say(f"{name}: running")
-    command = [sys.executable, str(HERE / f"{name}.py"), "--out", str(folder), "--seed", str(options.seed)]
-    command += ["--workers", str(options.jobs)] if options.jobs else []
-    command += ["--quick"] if options.quick else []
-    status = subprocess.run(command, check=False).returncode
+    status = subprocess.run(_command(name, options), cwd=ROOT, env=_environment(), check=False).returncode
     if status == INTERRUPTED:
         raise KeyboardInterrupt
     if status == 0:
         write_json_atomic(made_by, folder / STAMP)
     return status == 0
+
+
+def _command(name: str, options: argparse.Namespace) -> list[str]:
+    """As a person would give it in the project's folder, so that manifests tell nothing of where that is."""
+    command = [sys.executable, f"{HERE.name}/{name}.py"]
+    command += [] if options.out == RESULTS else ["--out", str((options.out / name).absolute())]
+    command += [] if options.seed == 1 else ["--seed", str(options.seed)]
+    command += ["--workers", str(options.jobs)] if options.jobs else []
+    return [*command, "--quick"] if options.quick else command
+
+
+def _environment() -> dict[str, str]:
+    """In which the simvirt of this checkout is found, installed or not."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
 
 
 def _made_by(name: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -119,10 +133,10 @@ def _stamp(folder: Path) -> dict[str, Any] | None:
 def _tell(names: Sequence[str]) -> None:
     """Answers of these experiments, and the gallery of all that have one."""
     for name in names:
-        write_answer(name, Path("results"))
-    found = [read_results(Path("results") / name) for name in SCRIPTS if (Path("results") / name / ANSWER).exists()]
+        write_answer(name, RESULTS)
+    found = [read_results(RESULTS / name) for name in SCRIPTS if (RESULTS / name / ANSWER).exists()]
     text = README.read_text(encoding="utf-8")
-    write_bytes_atomic(with_gallery(text, found, README.parent).encode("utf-8"), README)
+    write_bytes_atomic(with_gallery(text, found, ROOT).encode("utf-8"), README)
 
 
 def write_answer(name: str, results: Path) -> None:

@@ -206,7 +206,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_a_folder_has_every_file_and_nothing_unfinished(tmp_path: Path) -> None:
     assert run_command(EXPERIMENT, ["--out", str(tmp_path / "new" / "out"), "--workers", "1"]) == 0
-    expected = ["charts/empty.svg", "manifest.json", "points.csv", "runs.csv", "summary.csv", "time_parts.csv"]
+    expected = ["answer.json", "charts/empty.svg", "manifest.json", "points.csv", "runs.csv", "summary.csv", "time_parts.csv"]
     assert list(files(tmp_path / "new" / "out")) == expected
     about = json.loads((tmp_path / "new" / "out" / "manifest.json").read_text())
     assert about["seeds"] == [1]

@@ -79,9 +79,10 @@ def test_what_is_answered_is_left_alone_until_something_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = ["--quick", "--only", SMALL, "--out", str(tmp_path), "--jobs", "1"]
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     assert main_of.main(asked) == 0
     assert f"{SMALL}: running" in capsys.readouterr().err
+    command = json.loads((tmp_path / SMALL / "manifest.json").read_text(encoding="utf-8"))["command"]
+    assert command[0] == f"experiments/{SMALL}.py"
     before = (tmp_path / SMALL / "manifest.json").stat().st_mtime_ns
     assert main_of.main(asked) == 0
     assert f"{SMALL}: answered already" in capsys.readouterr().err
@@ -93,7 +94,7 @@ def test_what_is_answered_is_left_alone_until_something_changes(
         class Done:
             returncode = 1
 
-        monkeypatch.setattr(main_of.subprocess, "run", lambda command, check: (started.append(command), Done())[1])
+        monkeypatch.setattr(main_of.subprocess, "run", lambda command, **how: (started.append(command), Done())[1])
         assert main_of.main(arguments) == (1 if started else 0)
         return bool(started)
 
@@ -112,6 +113,6 @@ def test_an_interrupt_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     class Interrupted:
         returncode = main_of.INTERRUPTED
 
-    monkeypatch.setattr(main_of.subprocess, "run", lambda command, check: Interrupted())
+    monkeypatch.setattr(main_of.subprocess, "run", lambda command, **how: Interrupted())
     assert main_of.main(["--quick", "--out", str(tmp_path)]) == main_of.INTERRUPTED
     assert "the same command goes on from there" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -235,6 +236,24 @@ def test_every_defect_of_every_folder_is_told_at_once(tmp_path: Path, capsys: py
     assert not (broken / "report.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("cut", "said"),
+    [
+        (lambda text: text[: text.rindex(",")] + "\n", r"summary\.csv: line \d+ has not the \d+ cells of the header: cut off"),
+        (lambda text: text.rstrip("\n"), r"summary\.csv: the last line has no end: cut off"),
+        (lambda text: text.replace(",metric,", ",metrik,", 1), r"summary\.csv: no column metric;"),
+        (lambda text: "", r"summary\.csv: empty, not even a header"),
+    ],
+)
+def test_a_table_that_is_cut_off_is_told_where(cut: Callable[[str], str], said: str, tmp_path: Path) -> None:
+    shutil.copytree(RESULTS / SMALL, tmp_path / "r")
+    table = tmp_path / "r" / "summary.csv"
+    table.write_text(cut(table.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(ResultsError, match=said) as error:
+        read_results(tmp_path / "r")
+    assert len(error.value.problems) == 1
+
+
 def test_a_manifest_of_another_kind_is_refused(tmp_path: Path) -> None:
     shutil.copytree(RESULTS / SMALL, tmp_path / "r")
     (tmp_path / "r" / "manifest.json").write_text('{"experiment": "x"}', encoding="utf-8")
@@ -247,6 +266,16 @@ def test_a_table_of_sensitivity_of_another_kind_is_refused(tmp_path: Path, capsy
     (tmp_path / "r" / "sensitivity.csv").write_text("platform,cost\nkvm,x\n", encoding="utf-8")
     assert main(["report", str(tmp_path / "r")]) == 2
     assert "sensitivity.csv: no column response, grade" in capsys.readouterr().err
+
+
+def test_what_was_meant_perhaps_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(RESULTS.parent)
+    with pytest.raises(ResultsError, match=rf"^results: no results of an experiment in it; did you mean .*results/{SMALL} or "):
+        read_results(Path("results"))
+    with pytest.raises(ResultsError, match=rf"^{SMALL}: no such folder; did you mean results/{SMALL}\?$"):
+        read_results(Path(SMALL))
+    with pytest.raises(ResultsError, match="no results of an experiment in it; run an experiment first"):
+        read_results(tmp_path)
 
 
 def test_whole_folders_are_read() -> None:

@@ -75,7 +75,9 @@ def read_results(folder: Path) -> StoredResults:
     """One folder; raises ResultsError with every defect."""
     if not folder.is_dir():
         word = "a file, not a folder of results" if folder.exists() else "no such folder"
-        raise ResultsError([f"{folder}: {word}; run an experiment first, such as: python experiments/compare_platforms.py"])
+        raise ResultsError([f"{folder}: {word}; {_way_out(folder)}"])
+    if not any((folder / name).exists() for name in ("manifest.json", "points.csv", "time_parts.csv")):
+        raise ResultsError([f"{folder}: no results of an experiment in it; {_way_out(folder)}"])
     problems: list[str] = []
     manifest = _document(folder / "manifest.json", _MANIFEST, problems)
     about = _document(folder / ANSWER, ("question", "expected", "answer"), problems) if (folder / ANSWER).exists() else {}
@@ -84,6 +86,15 @@ def read_results(folder: Path) -> StoredResults:
     if problems:
         raise ResultsError(problems)
     return StoredResults(path=folder, manifest=manifest, about=about, tables=tables, charts=charts)
+
+
+def _way_out(folder: Path) -> str:
+    """What was meant, perhaps: a folder in this one, or one of that name among the results; or how to get some."""
+    inside = sorted(path.parent for path in folder.glob("*/manifest.json"))
+    meant = inside or [path for path in (Path("results") / folder.name,) if (path / "manifest.json").exists() and path != folder]
+    if meant:
+        return f"did you mean {' or '.join(map(str, meant))}?"
+    return "run an experiment first, such as: python experiments/compare_platforms.py"
 
 
 def _document(path: Path, needed: Iterable[str], problems: list[str]) -> dict[str, Any]:
