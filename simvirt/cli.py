@@ -117,6 +117,10 @@ def _parser() -> argparse.ArgumentParser:
     compare.set_defaults(command=_compare)
     _add_image(commands, profiles)
 
+    cluster = commands.add_parser("cluster", parents=[runs, profiles], help="run a cluster with what goes wrong in it: lost, seen, mended, when")
+    cluster.add_argument("--events", metavar="N", type=_at_least(0), default=60, help="how many events to tell (default: %(default)s)")
+    cluster.set_defaults(command=_cluster)
+
     validate = commands.add_parser("validate", help="measured tables predicted beside measured: errors, order, what is missing")
     cases = "folder of cases, each <name>.toml and <name>.csv (default: the project's)"
     validate.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, help=cases)
@@ -248,6 +252,14 @@ def _compare(arguments: argparse.Namespace) -> list[str]:
         replications=arguments.replications,
         seed=arguments.seed,
         profiles=arguments.profiles,
+    )
+
+
+def _cluster(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.cluster import cluster
+
+    return cluster(
+        _catalog(arguments), arguments.scenario, replications=arguments.replications, seed=arguments.seed, events=arguments.events
     )
 
 

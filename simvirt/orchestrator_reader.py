@@ -57,11 +57,13 @@ class OrchestratorProfile:
 
     def policy(self) -> Policy:
         """The whole orchestrator. Raises CatalogError if this is none."""
-        missing = [f"{FOLDER}/{self.name}: has no [{table}], so it is no orchestrator; choose another one" for table in _NEEDED if table not in self.parts]
+        lacks = [table for table in _NEEDED if table not in self.parts]
+        missing = [f"{FOLDER}/{self.name}: has no [{table}], so it is no orchestrator; choose another one" for table in lacks]
         if missing:
             raise CatalogError(missing)
         chosen: dict[str, Any] = {name: part for name, part in self.parts.items() if name in _OF_POLICY}
-        return Policy(**chosen, **self.words)
+        chosen |= self.words
+        return Policy(**chosen)
 
 
 def build_orchestrator(

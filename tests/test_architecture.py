@@ -40,11 +40,14 @@ MAY_IMPORT = {
     "memory_plan": f"{DATA_MODELS} footprint_reader",
     "scenario": f"{DATA_MODELS} catalog scheduler_choice tenant_place cpu_limits memory_contention footprint_reader memory_plan",
     "simulation": f"{DATA_MODELS} catalog cpu_limits memory_contention memory_plan scenario",
+    "cluster_scenario": f"{DATA_MODELS} catalog scenario",
+    "cluster_run": f"{DATA_MODELS} catalog scenario simulation cluster_scenario",
     "analysis": f"{LEAVES} metrics",
     "experiment": f"{DATA_MODELS} catalog scenario simulation analysis",
     "reports": f"{LEAVES} metrics analysis",
     "validation": f"{DATA_MODELS} catalog scenario simulation experiment",
-    "commands": f"{DATA_MODELS} profile_reader footprint_reader catalog scenario simulation experiment analysis reports validation",
+    "commands": f"{DATA_MODELS} profile_reader footprint_reader catalog scenario simulation experiment analysis reports validation "
+    "cluster_scenario cluster_run",
     "cli": f"{DATA_MODELS} catalog scenario simulation experiment analysis reports commands",
 }
 """Part of simvirt (a module or folder at its top) → the other parts that it may import. Every part has a line here."""
