@@ -117,7 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     compare.set_defaults(command=_compare)
     _add_image(commands, profiles)
 
-    cluster = commands.add_parser("cluster", parents=[runs, profiles], help="run a cluster with what goes wrong in it: lost, seen, mended, when")
+    about = "run a cluster with what goes wrong in it: lost, seen, mended, when"
+    cluster = commands.add_parser("cluster", parents=[runs, profiles], help=about)
     cluster.add_argument("--events", metavar="N", type=_at_least(0), default=60, help="how many events to tell (default: %(default)s)")
     cluster.set_defaults(command=_cluster)
 

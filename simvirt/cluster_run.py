@@ -49,14 +49,14 @@ def recovery(log: Sequence[Entry], lost_s: Sequence[float], name: str, at_s: flo
     recovered = nan
     hit = False
     for entry in log:
-        if entry.time_s < at_s:
-            before = len(serving)
         if entry.whom.rpartition("-")[0] == name:
             if entry.what in _UP:
                 serving.add(entry.whom)
             elif entry.what in _DOWN:
                 serving.discard(entry.whom)
-        if entry.time_s >= at_s:
+        if entry.time_s < at_s:
+            before = len(serving)
+        else:
             hit = hit or len(serving) < before
             if hit and len(serving) >= before:
                 recovered = entry.time_s - at_s
@@ -165,7 +165,7 @@ def simulate_cluster(scenario: ClusterScenario, catalog: Catalog, replication: i
     window_s = run.duration_s - run.warm_up_s
     busy_s = sum(machine.scheduler.account().busy_s for machine in cluster.machines) - busy_s
     asked = {load.to for load in scenario.loads} or set(cluster.routers)
-    tenants = tuple(_tenant(router, marks[name], window_s) for name, router in cluster.routers.items() if name in asked)
+    tenants = tuple(_tenant(router, marks[name], window_s, busy_s if len(cluster.routers) == 1 else nan) for name, router in cluster.routers.items() if name in asked)
     entries = cluster.log.entries
     first = scenario.failures[0].at_s if scenario.failures else None
     router = cluster.routers[tenants[0].name]
@@ -193,8 +193,11 @@ def _mark(router: Router) -> _Mark:
     return _Mark(router.offered, router.completed, router.in_flight, dict(router.failures), router.last_attempt_s)
 
 
-def _tenant(router: Router, mark: _Mark, window_s: float) -> TenantOutcome:
-    """What clients of a service saw in the window. Requests in flight: by Little's law, completed ones only."""
+def _tenant(router: Router, mark: _Mark, window_s: float, cpu_s: float) -> TenantOutcome:
+    """What clients of a service saw in the window. Requests in flight: by Little's law, completed ones only.
+
+    The CPU time is that of all hosts, probes and starts included, where there is one service; else not told apart.
+    """
     completed = router.completed - mark.completed
     times = router.times_s[mark.completed :]
     total_s = sum(times)
@@ -218,7 +221,7 @@ def _tenant(router: Router, mark: _Mark, window_s: float) -> TenantOutcome:
         in_flight_mean=total_s / window_s,
         open_loop=True,
         histogram=histogram,
-        cpu_s=nan,
+        cpu_s=cpu_s,
         classes=(ClassTimes(name="request", completed=completed, parts=parts),) if completed else (),
         failed={reason: count for reason, count in failed.items() if count},
     )

@@ -54,13 +54,14 @@ class Hosts(_Entry):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.vms * self.vm_memory > self.memory:
-            raise ValueError(f"{self.vms} virtual machines of {self.vm_memory:g} B need more than the {self.memory:g} B of a host; make them smaller")
+            wanted = f"{self.vms} virtual machines of {self.vm_memory:g} B"
+            raise ValueError(f"{wanted} need more than the {self.memory:g} B of a host; make them smaller")
         return self
 
     def group(self) -> HostGroup:
         return HostGroup(
-            name=self.name, count=self.count, cores=self.cores, memory_bytes=self.memory, pods=self.pods, vms=self.vms, vm_cores=self.vm_cores,
-            vm_memory_bytes=self.vm_memory, zone=self.zone, network_bytes_per_s=self.network or inf,
+            name=self.name, count=self.count, cores=self.cores, memory_bytes=self.memory, pods=self.pods, vms=self.vms,
+            vm_cores=self.vm_cores, vm_memory_bytes=self.vm_memory, zone=self.zone, network_bytes_per_s=self.network or inf,
         )  # fmt: skip
 
 
@@ -339,7 +340,7 @@ def _unknown(scenario: ClusterScenario, catalog: Catalog) -> Iterator[str]:
         yield f"deployments: {services.count(name)} are called {name!r}; give each a name of its own"
     for i, one in enumerate(scenario.deployments):
         using = one.balancer.using
-        if using and (using not in names or catalog.orchestrator(using).part(Checks) is catalog.orchestrator(using).part(Ejection)):
+        if using and (using not in names or not _balances(catalog, using)):
             yield f"deployments.{i}.balancer.using: {using!r} is no balancer; {nearest(using, names)}"
         if one.near and one.near not in services:
             yield f"deployments.{i}.near: {one.near!r} is no deployment; {nearest(one.near, services)}"
@@ -356,15 +357,21 @@ def _unknown(scenario: ClusterScenario, catalog: Catalog) -> Iterator[str]:
         if failure.whom not in known and not (known is services and failure.whom.rpartition("-")[0] in services):
             yield f"failures.{i}.whom: {failure.whom!r} is unknown to {failure.what!r}; {nearest(failure.whom, known)}"
         if failure.at_s >= scenario.run.duration_s:
-            yield f"failures.{i}.at_s: {failure.at_s:g} s is not before the end of the run at {scenario.run.duration_s:g} s; make run.duration_s longer"
+            end_s = scenario.run.duration_s
+            yield f"failures.{i}.at_s: {failure.at_s:g} s is not before the end of the run at {end_s:g} s; make run.duration_s longer"
+
+
+def _balances(catalog: Catalog, name: str) -> bool:
+    profile = catalog.orchestrator(name)
+    return profile.part(Checks) is not None or profile.part(Ejection) is not None
 
 
 def _circles(scenario: ClusterScenario) -> Iterator[str]:
     """Services that call themselves by way of others would never answer."""
     calls = {one.name: [call.to for call in one.calls] for one in scenario.deployments}
-    for name in calls:
+    for name, called in calls.items():
         seen: set[str] = set()
-        waiting = list(calls[name])
+        waiting = list(called)
         while waiting:
             other = waiting.pop()
             if other == name:

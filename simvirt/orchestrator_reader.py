@@ -1,4 +1,4 @@
-"""Builds orchestrators, balancers and monitoring from the tables of their profiles: every number with its evidence, every mistake at once."""
+"""Builds orchestrators, balancers and monitoring from the tables of their profiles; every mistake at once."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ FOLDER: Final = "orchestrators"
 T = TypeVar("T")
 
 _TABLES: Final[Mapping[str, type]] = {
-    "runtime": Runtime, "probe": Probe, "restart": Restart, "lease": Lease, "endpoints": Endpoints, "update": Update, "autoscaling": Autoscaling,
-    "checks": Checks, "ejection": Ejection, "alerting": Alerting, "machines": MachineRestart,
+    "runtime": Runtime, "probe": Probe, "restart": Restart, "lease": Lease, "endpoints": Endpoints, "update": Update,
+    "autoscaling": Autoscaling, "checks": Checks, "ejection": Ejection, "alerting": Alerting, "machines": MachineRestart,
 }  # fmt: skip
 _OF_POLICY: Final = {field.name for field in fields(Policy)} & set(_TABLES)
 _NEEDED: Final = ("runtime", "probe", "restart", "endpoints", "update")
