@@ -165,7 +165,8 @@ def simulate_cluster(scenario: ClusterScenario, catalog: Catalog, replication: i
     window_s = run.duration_s - run.warm_up_s
     busy_s = sum(machine.scheduler.account().busy_s for machine in cluster.machines) - busy_s
     asked = {load.to for load in scenario.loads} or set(cluster.routers)
-    tenants = tuple(_tenant(router, marks[name], window_s, busy_s if len(cluster.routers) == 1 else nan) for name, router in cluster.routers.items() if name in asked)
+    cpu_s = busy_s if len(cluster.routers) == 1 else nan
+    tenants = tuple(_tenant(router, marks[name], window_s, cpu_s) for name, router in cluster.routers.items() if name in asked)
     entries = cluster.log.entries
     first = scenario.failures[0].at_s if scenario.failures else None
     router = cluster.routers[tenants[0].name]
