@@ -6,7 +6,7 @@ Envoy, Kubernetes on virtual machines that are restarted elsewhere, and a cluste
 are the documented ones; phases of probes and leases differ between replications.
 
 Expected. A crash is mended within seconds wherever a restart policy acts; a hang takes as long as probes take, about half a minute under
-Kubernetes, two minutes under Swarm, and for ever under Docker alone, which only marks it. A dead host is rerouted after 15 s by Swarm and
+Kubernetes, two and a half under Swarm, and for ever under Docker alone, which only marks it. A dead host is rerouted after 15 s by Swarm and
 38 s by Kubernetes, which waits five minutes more before it replaces what was there: restarting the virtual machines below is faster.
 Balancers that look for themselves reroute in 4 to 7 seconds and mend nothing. What is lost is the rate, times the time to reroute, over
 the number of replicas.
@@ -203,7 +203,7 @@ def _lost(results: Results) -> Figure:
         axes.set_xlim(0.5, 20_000)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("Requests lost")
-    grid[0].invert_yaxis()
+    grid[0].set_ylim(len(SYSTEMS) - 0.5, -0.8)
     caption = (
         f"Of {RATE_PER_S:g} requests/s, until the end of the run; means with 95 % intervals. Orange: rate · time until "
         "the last request was sent that is lost / replicas, which is what round robin sends to one of four. With "

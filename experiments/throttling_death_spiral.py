@@ -31,7 +31,7 @@ RATE_PER_S: Final = 120.0
 WORK_S: Final = 0.010
 REPLICAS: Final = 4
 NEED_CORES: Final = RATE_PER_S * WORK_S / REPLICAS
-LIMITS: Final = (0.15, 0.20, 0.25, 0.28, 0.30, 0.32, 0.35, 0.40, 0.50, 0.60)
+LIMITS: Final = (0.20, 0.25, 0.30, 0.32, 0.35, 0.40, 0.50)
 
 WAYS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "no probes": ("#000000", {}),
@@ -53,13 +53,13 @@ def study(way: str, limit: float, seed: int, quick: bool) -> ClusterStudy:
             }
         ],
         "loads": [{"to": "web", "rate_per_s": RATE_PER_S}],
-        "run": {"duration_s": 60.0 if quick else 600.0, "replications": 2 if quick else 5, "seed": seed, "warm_up_fraction": 0.2},
+        "run": {"duration_s": 60.0 if quick else 180.0, "replications": 2 if quick else 3, "seed": seed, "warm_up_fraction": 0.2},
     }  # fmt: skip
     return ClusterStudy(scenario=load_cluster_scenario(document, Catalog.builtin()), called=way)
 
 
 def points(_: Catalog, seed: int, quick: bool) -> list[Point]:
-    limits = (0.25, 0.60) if quick else LIMITS
+    limits = (0.25, 0.50) if quick else LIMITS
     ways = ("no probes", "liveness") if quick else tuple(WAYS)
     return [
         Point(factors={"platform": way, "limit_cores": limit}, scenario=study(way, limit, seed, quick)) for way in ways for limit in limits

@@ -28,7 +28,7 @@ def build(hosts: int, per_host: int) -> Cluster:
         for i in range(per_host)
     ]  # fmt: skip
     group = HostGroup(name="host", count=hosts, cores=16, memory_bytes=64e9)
-    return Cluster(policy=policy, hosts=[group], deployments=deployments, balancers={"": Balancer()}, streams=Streams(1), rule="first-fit")
+    return Cluster(policy=policy, hosts=[group], deployments=deployments, balancers={"": Balancer()}, streams=Streams(1), rule="next-fit")
 
 
 def measure(hosts: int, per_host: int, simulated_s: float) -> None:
