@@ -6,10 +6,10 @@ Envoy, Kubernetes on virtual machines that are restarted elsewhere, and a cluste
 are the documented ones; phases of probes and leases differ between replications.
 
 Expected. A crash is mended within seconds wherever a restart policy acts; a hang takes as long as probes take, about half a minute under
-Kubernetes, two and a half under Swarm, and for ever under Docker alone, which only marks it. A dead host is rerouted after 15 s by Swarm and
-38 s by Kubernetes, which waits five minutes more before it replaces what was there: restarting the virtual machines below is faster.
-Balancers that look for themselves reroute in 4 to 7 seconds and mend nothing. What is lost is the rate, times the time to reroute, over
-the number of replicas.
+Kubernetes, two and a half minutes under Swarm, for ever under Docker alone, which only marks it. A dead host is rerouted after 15 s by
+Swarm and 38 s by Kubernetes, which waits five minutes more before it replaces what was there: restarting the virtual machines below is
+faster. Balancers that look for themselves reroute in 4 to 7 seconds and mend nothing. What is lost is the rate, times the time to
+reroute, over the number of replicas.
 """
 
 from __future__ import annotations

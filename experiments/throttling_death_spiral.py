@@ -3,12 +3,14 @@
 Four replicas share a steady load; their CPU limit is swept around what the load needs. A probe is a request like others: it queues with
 them and takes CPU under the same limit. Four ways: no probes at all; readiness only; liveness only; liveness with five seconds of
 patience and six tries. A restart costs two seconds of CPU, which a small limit stretches. Clients give up after one second and try once
-more.
+more. Servers turn away what they cannot take (8 workers, 8 waiting), so that whoever is let in is answered in time. A first design with a
+queue of 200 showed why that matters: below the need every answer came too late, with probes or without, and there was nothing left for
+probes to spoil.
 
-Expected. Above the need all four ways are the same. Below it no way carries the load, but with liveness probes restarts come on top: each
-takes a replica away for seconds, the others get its load, fail their probes in turn, and goodput falls far below what the limit would
-allow. Readiness alone takes replicas out of service, with the same avalanche but no cold starts. Patience moves the edge, it does not
-remove it.
+Expected. Above the need all four ways are the same. Below it, without probes goodput is what the limit allows. With liveness probes,
+those that are turned away count as failures: each restart takes a replica away for seconds, the others get its load, fail their probes in
+turn, and goodput falls below the limit's. Readiness alone takes replicas out of service, with the same avalanche but no cold starts.
+Patience moves the edge, it does not remove it.
 """
 
 from __future__ import annotations
@@ -49,11 +51,11 @@ def study(way: str, limit: float, seed: int, quick: bool) -> ClusterStudy:
         "deployments": [
             {
                 "name": "web", "replicas": REPLICAS, "work": {"mean_s": WORK_S}, "cpu_request": 0.1, "cpu_limit": limit, "start_cpu_s": 2.0,
-                "workers": 32, "queue": 200, "balancer": {"timeout_s": 1.0, "retries": 1}, **WAYS[way][1],
+                "workers": 8, "queue": 8, "balancer": {"timeout_s": 1.0, "retries": 1}, **WAYS[way][1],
             }
         ],
         "loads": [{"to": "web", "rate_per_s": RATE_PER_S}],
-        "run": {"duration_s": 60.0 if quick else 180.0, "replications": 2 if quick else 3, "seed": seed, "warm_up_fraction": 0.2},
+        "run": {"duration_s": 60.0 if quick else 150.0, "replications": 2 if quick else 3, "seed": seed, "warm_up_fraction": 0.2},
     }  # fmt: skip
     return ClusterStudy(scenario=load_cluster_scenario(document, Catalog.builtin()), called=way)
 
@@ -96,11 +98,11 @@ def _spiral(results: Results) -> Figure:
     left.set_title("Goodput", loc="left")
     right.set_ylabel("Restarts of four replicas in the run")
     right.set_title("Restarts", loc="left")
-    left.legend(loc="lower right")
+    left.legend(loc="upper left", bbox_to_anchor=(0.0, 0.62))
     caption = (
         f"Kubernetes' default probes (10 s, time-out 1 s, 3 failures); four replicas, {RATE_PER_S:g} requests/s of "
         f"{1000 * WORK_S:g} ms (exponential), which need {NEED_CORES:g} cores each (grey line). Clients give up after 1 s and "
-        "try once more; 32 workers, a queue of 200; 2 s of CPU to start. Fluid CPU sharing with the limit as a cap: "
+        "try once more; 8 workers, a queue of 8; 2 s of CPU to start. Fluid CPU sharing with the limit as a cap: "
         "tails from quota periods come on top. 95 % intervals over replications. Assumed: 1 ms per probe."
     )
     bottom = add_caption(figure, caption)

@@ -151,6 +151,20 @@ def test_from_any_state_the_wanted_state_comes_about(
     assert len(found.log.entries) < 2000
 
 
+def test_a_replica_that_crashes_or_loses_its_host_while_it_is_ended_is_gone_all_the_same() -> None:
+    """A hung process has 30 s of grace from 30 s on; it crashes at 35 s, or its host dies and is back before the lease runs out."""
+    for what in ("crash", "kill host"):
+        found = cluster("kubernetes", replicas=3, probed=False)
+        do(found, 25.0, "hang", "web-1")
+        do(found, 30.0, "update")
+        do(found, 35.0, what, "web-1" if what == "crash" else "host-1")
+        do(found, 40.0, "boot", "host-1")
+        found.run(58.0)
+        assert "web-1" not in found.controller.replicas["web"], what
+        found.run(90.0)
+        assert found.controller.settled("web"), what
+
+
 def test_an_update_keeps_within_surge_and_unavailable() -> None:
     """Eight replicas, 25 %: never more than 10, never fewer than 6 that are ready; with readiness and a wait nothing is lost."""
     kubernetes = policy("kubernetes")
@@ -290,6 +304,21 @@ def test_who_stays_is_served_as_if_the_others_had_ended_and_time_is_not_lost(
     engine.run(200.0)
     assert sorted(done) == list(range(len(bursts)))
     assert stay_s + len(leave) - 1e-6 <= scheduler.account().busy_s
+
+
+def test_a_thread_that_is_withdrawn_has_had_what_it_has_had() -> None:
+    """One of two cores for 0.4 s of 1 s; nobody has asked for the account before."""
+    engine = Engine()
+    scheduler = FluidScheduler(engine, 2)
+    thread = scheduler.thread("a")
+    thread.run(1.0, lambda _: None, None)
+    engine.run(0.4)
+    scheduler.withdraw([thread])
+    engine.run(3.0)
+    assert scheduler.account().busy_s == pytest.approx(0.4)
+    thread.run(1.0, lambda _: scheduler.withdraw([thread]), None)
+    with pytest.raises(RuntimeError, match="do it in an event of its own"):
+        engine.run(5.0)
 
 
 # --- Queues -----------------------------------------------------------------------------------------------------------
