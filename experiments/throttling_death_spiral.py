@@ -98,7 +98,7 @@ def _spiral(results: Results) -> Figure:
     left.set_title("Goodput", loc="left")
     right.set_ylabel("Restarts of four replicas in the run")
     right.set_title("Restarts", loc="left")
-    left.legend(loc="upper left", bbox_to_anchor=(0.0, 0.62))
+    left.legend(loc="lower right")
     caption = (
         f"Kubernetes' default probes (10 s, time-out 1 s, 3 failures); four replicas, {RATE_PER_S:g} requests/s of "
         f"{1000 * WORK_S:g} ms (exponential), which need {NEED_CORES:g} cores each (grey line). Clients give up after 1 s and "
