@@ -131,9 +131,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_image(commands, profiles)
     _add_start(commands, profiles)
     _add_failures(commands, runs, profiles)
+    _add_cluster(commands, runs, profiles)
     _add_validate(commands)
     _add_studies(commands, runs, profiles)
     return parser
+
+
+def _add_cluster(commands: argparse._SubParsersAction[_Parser], runs: _Parser, profiles: _Parser) -> None:
+    about = "run a cluster with what goes wrong in it: lost, seen, mended, when"
+    cluster = commands.add_parser("cluster", parents=[runs, profiles], help=about)
+    cluster.add_argument("--events", metavar="N", type=_at_least(0), default=60, help="how many events to tell (default: %(default)s)")
+    cluster.set_defaults(command=_cluster)
 
 
 def _add_validate(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -518,6 +526,14 @@ def _isolation(arguments: argparse.Namespace) -> list[str]:
         replications=arguments.replications,
         seed=arguments.seed,
         profiles=arguments.profiles,
+    )
+
+
+def _cluster(arguments: argparse.Namespace) -> list[str]:
+    from simvirt.commands.cluster import cluster
+
+    return cluster(
+        _catalog(arguments), arguments.scenario, replications=arguments.replications, seed=arguments.seed, events=arguments.events
     )
 
 

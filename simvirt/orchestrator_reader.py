@@ -1,4 +1,4 @@
-"""Builds orchestrators, balancers and monitoring from the tables of their profiles: every number with its evidence, every mistake at once."""
+"""Builds orchestrators, balancers and monitoring from the tables of their profiles; every mistake at once."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ FOLDER: Final = "orchestrators"
 T = TypeVar("T")
 
 _TABLES: Final[Mapping[str, type]] = {
-    "runtime": Runtime, "probe": Probe, "restart": Restart, "lease": Lease, "endpoints": Endpoints, "update": Update, "autoscaling": Autoscaling,
-    "checks": Checks, "ejection": Ejection, "alerting": Alerting, "machines": MachineRestart,
+    "runtime": Runtime, "probe": Probe, "restart": Restart, "lease": Lease, "endpoints": Endpoints, "update": Update,
+    "autoscaling": Autoscaling, "checks": Checks, "ejection": Ejection, "alerting": Alerting, "machines": MachineRestart,
 }  # fmt: skip
 _OF_POLICY: Final = {field.name for field in fields(Policy)} & set(_TABLES)
 _NEEDED: Final = ("runtime", "probe", "restart", "endpoints", "update")
@@ -57,11 +57,13 @@ class OrchestratorProfile:
 
     def policy(self) -> Policy:
         """The whole orchestrator. Raises CatalogError if this is none."""
-        missing = [f"{FOLDER}/{self.name}: has no [{table}], so it is no orchestrator; choose another one" for table in _NEEDED if table not in self.parts]
+        lacks = [table for table in _NEEDED if table not in self.parts]
+        missing = [f"{FOLDER}/{self.name}: has no [{table}], so it is no orchestrator; choose another one" for table in lacks]
         if missing:
             raise CatalogError(missing)
         chosen: dict[str, Any] = {name: part for name, part in self.parts.items() if name in _OF_POLICY}
-        return Policy(**chosen, **self.words)
+        chosen |= self.words
+        return Policy(**chosen)
 
 
 def build_orchestrator(

@@ -49,6 +49,8 @@ MAY_IMPORT = {
     "scenario": f"{DATA_MODELS} catalog scheduler_choice tenant_place cpu_limits memory_contention memory_plan {READERS}",
     "simulation": f"{DATA_MODELS} analysis startup startup_reader catalog scheduler_choice cpu_limits memory_contention memory_plan"
     " scenario tenant_place",
+    "cluster_scenario": f"{DATA_MODELS} catalog scenario",
+    "cluster_run": f"{DATA_MODELS} catalog scenario simulation cluster_scenario",
     "analysis": f"{LEAVES} metrics",
     "experiment": f"{DATA_MODELS} catalog scenario simulation analysis",
     "density": f"{DATA_MODELS} catalog scenario simulation analysis experiment memory_plan slo",
@@ -56,7 +58,7 @@ MAY_IMPORT = {
     "reports": f"{LEAVES} metrics analysis",
     "validation": f"{DATA_MODELS} catalog scenario simulation experiment",
     "commands": f"{DATA_MODELS} startup profile_reader footprint_reader catalog scenario simulation experiment analysis reports validation"
-    " slo density isolation",
+    " slo density isolation cluster_scenario cluster_run",
     "cli": f"{DATA_MODELS} catalog scenario simulation experiment analysis reports commands",
 }
 """Part of simvirt (a module or folder at its top) → the other parts that it may import. Every part has a line here."""

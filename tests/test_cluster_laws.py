@@ -1,9 +1,8 @@
-"""What must be true of every cluster: requests are conserved, nobody is sent what readiness has taken out, and what is wanted comes about."""
+"""Laws of clusters: requests are conserved, nobody is sent what readiness has taken out, what is wanted comes about."""
 
 from __future__ import annotations
 
 from collections import Counter
-from math import exp
 
 import pytest
 from cluster_bench import CATALOG, accounts_close, cluster, do, policy, without
@@ -43,7 +42,8 @@ def trouble(found: Cluster, seed: int, count: int, until_s: float) -> None:
 def test_every_request_that_was_offered_is_completed_failed_or_in_flight(orchestrator: str, seed: int) -> None:
     checks = CATALOG.orchestrator("haproxy").part(Checks) if seed == 1 else None
     ejection = CATALOG.orchestrator("envoy").part(Ejection) if seed == 2 else None
-    balancer = Balancer(retries=seed % 3, checks=checks, ejection=ejection, hedge_after_s=0.02 if seed == 3 else float("inf"), timeout_s=2.0)
+    hedge_after_s = 0.02 if seed == 3 else float("inf")
+    balancer = Balancer(retries=seed % 3, checks=checks, ejection=ejection, hedge_after_s=hedge_after_s, timeout_s=2.0)
     found = cluster(orchestrator, seed=seed, balancer=balancer, rate_per_s=80.0, workers=2, queue_most=50)
     trouble(found, seed, 6, 200.0)
     for until_s in range(20, 261, 20):
@@ -131,12 +131,13 @@ def test_attempts_at_a_service_without_replicas_fail_at_once() -> None:
 def test_from_any_state_the_wanted_state_comes_about(
     seed: int, orchestrator: str, events: list[tuple[str, int, int, float]]
 ) -> None:
-    """After the last event every host is booted and open. Then: back-off at most 300 s, probes 30 s, grace 30 s, leases 45 s, eviction 300 s,
-    one update after the other: settled within 1,500 s, with a bounded number of decisions.
+    """After the last event every host is booted and open. Then: back-off at most 300 s, probes 30 s, grace 30 s, leases 45 s, eviction
+    300 s, one update after the other: settled within 1,500 s, with a bounded number of decisions.
     """
     found = cluster(orchestrator, seed=seed, hosts=4, replicas=3)
     for what, host, to, at_s in events:
-        do(found, at_s, what, f"host-{host}" if what in {"kill host", "kill vm", "drain", "cordon", "uncordon", "boot"} else "web", to)
+        of_host = what in {"kill host", "kill vm", "drain", "cordon", "uncordon", "boot"}
+        do(found, at_s, what, f"host-{host}" if of_host else "web", to)
     for host in range(1, 5):
         do(found, 301.0, "boot", f"host-{host}")
         do(found, 301.0, "uncordon", f"host-{host}")
@@ -150,8 +151,22 @@ def test_from_any_state_the_wanted_state_comes_about(
     assert len(found.log.entries) < 2000
 
 
+def test_a_replica_that_crashes_or_loses_its_host_while_it_is_ended_is_gone_all_the_same() -> None:
+    """A hung process has 30 s of grace from 30 s on; it crashes at 35 s, or its host dies and is back before the lease runs out."""
+    for what in ("crash", "kill host"):
+        found = cluster("kubernetes", replicas=3, probed=False)
+        do(found, 25.0, "hang", "web-1")
+        do(found, 30.0, "update")
+        do(found, 35.0, what, "web-1" if what == "crash" else "host-1")
+        do(found, 40.0, "boot", "host-1")
+        found.run(58.0)
+        assert "web-1" not in found.controller.replicas["web"], what
+        found.run(90.0)
+        assert found.controller.settled("web"), what
+
+
 def test_an_update_keeps_within_surge_and_unavailable() -> None:
-    """Eight replicas, 25 %: never more than 10, never fewer than 6 that are ready; nothing is lost with readiness and a wait before the end."""
+    """Eight replicas, 25 %: never more than 10, never fewer than 6 that are ready; with readiness and a wait nothing is lost."""
     kubernetes = policy("kubernetes")
     found = cluster(kubernetes, replicas=8, rate_per_s=200.0, start_cpu_s=2.0, pre_stop_s=2.0)
     do(found, 30.0, "update")
@@ -225,7 +240,9 @@ def asks(cores: float, memory_bytes: float, **more: object) -> Deployment:
         ((2, 4e9), (1, 0), 50, 50, 75),  # 3/4 and 1/4: deviation 0.25
     ],
 )
-def test_scores_of_kubernetes(requested: tuple[float, float], asked: tuple[float, float], least: float, most: float, balanced: float) -> None:
+def test_scores_of_kubernetes(
+    requested: tuple[float, float], asked: tuple[float, float], least: float, most: float, balanced: float
+) -> None:
     one = host("h", 4, 16e9)
     one.requested_cores, one.requested_bytes = requested
     assert least_allocated_score(one, asks(*asked)) == pytest.approx(least)
@@ -240,6 +257,7 @@ def test_rules_spread_pack_and_take_the_first() -> None:
     assert choose(hosts, wanted, "least-allocated") is hosts[0]
     assert choose(hosts, wanted, "most-allocated") is hosts[1]
     assert choose(hosts, wanted, "first-fit") is hosts[0]
+    assert choose(hosts, wanted, "next-fit", 2) is hosts[2]
     assert choose(hosts, asks(3, 1e9), "most-allocated") is hosts[0]
     assert choose(hosts, asks(5, 1e9)) is None
     hosts[0].cordoned = True
@@ -289,6 +307,21 @@ def test_who_stays_is_served_as_if_the_others_had_ended_and_time_is_not_lost(
     assert stay_s + len(leave) - 1e-6 <= scheduler.account().busy_s
 
 
+def test_a_thread_that_is_withdrawn_has_had_what_it_has_had() -> None:
+    """One of two cores for 0.4 s of 1 s; nobody has asked for the account before."""
+    engine = Engine()
+    scheduler = FluidScheduler(engine, 2)
+    thread = scheduler.thread("a")
+    thread.run(1.0, lambda _: None, None)
+    engine.run(0.4)
+    scheduler.withdraw([thread])
+    engine.run(3.0)
+    assert scheduler.account().busy_s == pytest.approx(0.4)
+    thread.run(1.0, lambda _: scheduler.withdraw([thread]), None)
+    with pytest.raises(RuntimeError, match="do it in an event of its own"):
+        engine.run(5.0)
+
+
 # --- Queues -----------------------------------------------------------------------------------------------------------
 
 
@@ -326,7 +359,7 @@ def quantile(values: list[float], q: float) -> float:
 
 def test_one_leaf_in_100_that_is_slow_makes_63_per_cent_of_requests_slow_at_fan_out_100() -> None:
     """1 - 0.99^100 = 0.63397 (Dean and Barroso 2013). 2,000 requests: ± 4 standard errors of 1.1 %."""
-    assert 1.0 - 0.99**100 == pytest.approx(0.634, abs=5e-5)
+    assert pytest.approx(0.634, abs=5e-5) == 1.0 - 0.99**100
     slow = Work(kind="quantiles", quantiles=((0.0, 0.010), (0.99, 0.0100001), (0.99 + 1e-9, 1.0), (0.999999, 1.0000001)))
     found = leaves(10, slow, Balancer(timeout_s=100.0), 100, 20.0)
     found.run(100.0)
@@ -340,10 +373,10 @@ def test_one_leaf_in_100_that_is_slow_makes_63_per_cent_of_requests_slow_at_fan_
 def test_hedging_cuts_the_tail_by_the_published_order_for_two_per_cent_more_load() -> None:
     """Published: 1,800 ms to 74 ms at the 99.9th percentile of reads from 100 servers, hedged after 10 ms, for 2 % more requests.
 
-    The undisturbed rows set the leaf: 2 % above 10 ms (that is the 2 %), and the tail that gives 1,800 ms without hedging: a root of 100 leaves
-    exceeds 1,800 ms once in 1,000 if a leaf does once in 100,000. Median and 95th percentile are those of the paper's Table 1, one leaf.
-    Hedged, two independent leaves must be slow: exceeded 1e-5 = S(t) S(t - 10 ms) gives 43 ms by hand; the published 74 ms tells of slowness that
-    is not independent.
+    The undisturbed rows set the leaf: 2 % above 10 ms (that is the 2 %), and the tail that gives 1,800 ms without hedging: a root of 100
+    leaves exceeds 1,800 ms once in 1,000 if a leaf does once in 100,000. Median and 95th percentile are those of the paper's Table 1, one
+    leaf. Hedged, two independent leaves must be slow: exceeded 1e-5 = S(t) S(t - 10 ms) gives 43 ms by hand; the published 74 ms tells of
+    slowness that is not independent.
     """
     work = Work(kind="quantiles", quantiles=((0.0, 0.0002), (0.5, 0.001), (0.95, 0.005), (0.98, 0.010), (0.99999, 1.8), (0.9999999, 2.0)))
     runs = {}
@@ -360,7 +393,7 @@ def test_hedging_cuts_the_tail_by_the_published_order_for_two_per_cent_more_load
 
 
 def test_tied_requests_cut_the_tail_for_hardly_more_work() -> None:
-    """Two copies in the queues of two servers; the first to begin has the other taken back 1 ms later. Published: -37 % at the 99th percentile."""
+    """Two copies in the queues of two servers; the first to begin has the other taken back. Published: -37 % at the 99th percentile."""
     work = Work(kind="exponential", mean_s=0.010)
     runs = {}
     for name, balancer in {
@@ -376,7 +409,6 @@ def test_tied_requests_cut_the_tail_for_hardly_more_work() -> None:
     assert plain == pytest.approx(0.020 * 4.605, rel=0.08)  # M/M/1 at load 0.5: exponential with mean 20 ms
     assert 0.25 < 1.0 - tied / plain < 0.60
     assert tied_work_s / work_s - 1.0 < 0.06
-    assert exp(-4.605) == pytest.approx(0.01, rel=1e-3)
 
 
 # --- Probes compete for CPU ---------------------------------------------------------------------------------------------
@@ -398,7 +430,8 @@ def test_throttling_makes_a_healthy_container_fail_its_probe() -> None:
 def test_outages_of_vayghan_2018() -> None:
     """Kubernetes 1.8 through Docker, one replica, no probes (IEEE CLOUD 2018): container killed 1.766 s, pause container killed 32.019 s.
 
-    Outage: from the failure to the first moment at which requests are answered again. Means over failure times; nothing is fitted to these rows.
+    Outage: from the failure to the first moment at which requests are answered again. Means over failure times; nothing is fitted to
+    these rows.
     """
     outages = {}
     for what in ("crash", "kill sandbox"):

@@ -1,7 +1,7 @@
 """What the agent of an orchestrator does on its hosts: brings containers up, asks them, restarts them, ends them.
 
-A start: image, sandbox, container, process, its own start-up under the container's limits. An exit is noticed when the agent looks, or at once
-where it is an event. The agents of all hosts are one object here, as they share nothing but the orchestrator's rules.
+A start: image, sandbox, container, process, its own start-up under the container's limits. An exit is noticed when the agent looks, or at
+once where it is an event. The agents of all hosts are one object here, as they share nothing but the orchestrator's rules.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ _LEAST_WEIGHT = 2 / 1024
 class Agents:
     """The agents of all hosts of a cluster."""
 
-    def __init__(self, engine: Engine, policy: Policy, log: Log, changed: Callable[[Replica], None], give_up: Callable[[Replica, str], None]) -> None:
+    def __init__(
+        self, engine: Engine, policy: Policy, log: Log, changed: Callable[[Replica], None], give_up: Callable[[Replica, str], None]
+    ) -> None:
         self.engine = engine
         self.policy = policy
         self.log = log

@@ -14,10 +14,20 @@ __all__ = ["Monitor"]
 
 @final
 class Monitor:
-    """One rule about one thing. What a scrape saw is what the next evaluation judges; a group that is new waits, one that was sent waits longer."""
+    """One rule about one thing.
+
+    What a scrape saw is what the next evaluation judges. A group of alerts that is new waits; one that was sent before waits longer.
+    """
 
     def __init__(
-        self, engine: Engine, policy: Alerting, name: str, bad: Callable[[], bool], log: Log, for_s: float = 0.0, phases: tuple[float, float] = (0.0, 0.0)
+        self,
+        engine: Engine,
+        policy: Alerting,
+        name: str,
+        bad: Callable[[], bool],
+        log: Log,
+        for_s: float = 0.0,
+        phases: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         self.engine = engine
         self.policy = policy

@@ -19,9 +19,11 @@ __all__ = ["Controller"]
 
 @final
 class Controller:
-    """Desired state. One reusable event reconciles at the end of the instant at which something changed; nothing is looked at in between."""
+    """Desired state. One reusable event reconciles at the instant at which something changed; nothing is looked at in between."""
 
-    def __init__(self, engine: Engine, policy: Policy, hosts: list[Host], log: Log, told: Callable[[Replica, bool], None], rule: str) -> None:
+    def __init__(
+        self, engine: Engine, policy: Policy, hosts: list[Host], log: Log, told: Callable[[Replica, bool], None], rule: str
+    ) -> None:
         self.engine = engine
         self.policy = policy
         self.hosts = hosts
@@ -29,6 +31,9 @@ class Controller:
         self._told = told
         """Called with a replica and whether it may be sent requests."""
         self._rule = rule
+        self._cursor = 0
+        """Index of the host after the one that was chosen last."""
+        self._places = {host: i for i, host in enumerate(hosts)}
         self.agents = Agents(engine, policy, log, self.changed, self.replace)
         self.wanted: dict[str, Deployment] = {}
         self.replicas: dict[str, dict[str, Replica]] = {}
@@ -118,9 +123,10 @@ class Controller:
         return missing if missing or self._surge(wanted) else 1
 
     def _create(self, deployment: Deployment, *, launch: bool = False) -> bool:
-        host = choose(self.hosts, deployment, self._rule)
+        host = choose(self.hosts, deployment, self._rule, self._cursor)
         if host is None:
             return False
+        self._cursor = self._places[host] + 1
         number = self._numbers[deployment.name] = self._numbers.get(deployment.name, 0) + 1
         replica = Replica(f"{deployment.name}-{number}", deployment, host, self.policy.restart)
         self.replicas[deployment.name][replica.name] = replica

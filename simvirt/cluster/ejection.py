@@ -39,13 +39,13 @@ class Ejector:
             self._bad[replica] = 0
             return
         self._bad[replica] += 1
-        if self._bad[replica] >= self.policy.consecutive and replica not in self.out:
-            if len(self.out) < max(1.0, int(self.policy.most_share * self._members())):
-                self._bad[replica] = 0
-                self._times[replica] += 1
-                out_s = min(self.policy.most_s, self.policy.base_s * self._times[replica])
-                self.out[replica] = self.engine._now + out_s
-                self.log.add("ejected", replica.name, f"for {out_s:g} s")
+        room = len(self.out) < max(1, int(self.policy.most_share * self._members()))
+        if self._bad[replica] >= self.policy.consecutive and replica not in self.out and room:
+            self._bad[replica] = 0
+            self._times[replica] += 1
+            out_s = min(self.policy.most_s, self.policy.base_s * self._times[replica])
+            self.out[replica] = self.engine._now + out_s
+            self.log.add("ejected", replica.name, f"for {out_s:g} s")
 
     def _look(self) -> None:
         now = self.engine._now

@@ -24,8 +24,8 @@ _FEW_DOWN = 2
 class Leases:
     """Renewals of all hosts, and the watch over them.
 
-    A host is given up when its lease is older than the grace, at the next look, or at once where each has a timer. Its replicas are known not to be
-    ready from then on. They are replaced `evict_after_s` later; hosts enter that wait one after the other at a limited rate.
+    A host is given up when its lease is older than the grace, at the next look, or at once where each has a timer. Its replicas are known
+    not to be ready from then on. They are replaced `evict_after_s` later; hosts enter that wait one after the other at a limited rate.
     """
 
     def __init__(self, engine: Engine, policy: Lease, controller: Controller, hosts: list[Host], log: Log, dice: Iterator[float]) -> None:

@@ -1,6 +1,7 @@
 """Machines, the hosts on them, and the replicas on those.
 
-A host is what an orchestrator sees: a whole machine, or a virtual machine on one. A replica is one container, through all lives of its process.
+A host is what an orchestrator sees: a whole machine, or a virtual machine on one. A replica is one container, through all lives of its
+process.
 """
 
 from __future__ import annotations
@@ -63,7 +64,16 @@ class Host:
     )  # fmt: skip
 
     def __init__(
-        self, name: str, machine: Machine, cores: int, memory_bytes: float, pods: int, zone: str, network_bytes_per_s: float, *, virtual: bool
+        self,
+        name: str,
+        machine: Machine,
+        cores: int,
+        memory_bytes: float,
+        pods: int,
+        zone: str,
+        network_bytes_per_s: float,
+        *,
+        virtual: bool,
     ) -> None:
         self.name = name
         self.cores = cores
@@ -82,7 +92,6 @@ class Host:
         """When it last renewed its lease."""
         self.phase = 0.0
         """Share of a period by which its agent is ahead of others."""
-        self.images: set[str] = set()
         self.replicas: dict[str, Replica] = {}
         self.requested_cores = 0.0
         self.requested_bytes = 0.0
@@ -119,8 +128,8 @@ class Replica:
     """Where it is and how it fares. `serving` is the case: a process that listens and answers; `ready` is what is known of it."""
 
     __slots__ = (
-        "back_off", "deployment", "ending", "healthy", "host", "leaving", "name", "probers", "process", "ready", "ready_s", "restarts", "sandbox", "seat",
-        "step", "unready_s",
+        "back_off", "deployment", "ending", "healthy", "host", "leaving", "name", "probers", "process", "ready", "ready_s", "restarts",
+        "sandbox", "seat", "step", "unready_s",
     )  # fmt: skip
 
     def __init__(self, name: str, deployment: Deployment, host: Host, restart: Restart) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from simvirt.cluster.description import Deployment
@@ -51,11 +51,11 @@ def balanced_score(host: Host, deployment: Deployment) -> float:
     return 100.0 * (1.0 - abs(cpu - memory) / 2.0)
 
 
-def _fewest(host: Host, deployment: Deployment) -> float:
+def _fewest(host: Host, _: Deployment) -> float:
     return -float(len(host.replicas))
 
 
-def _first(host: Host, deployment: Deployment) -> float:
+def _any(_: Host, __: Deployment) -> float:
     return 0.0
 
 
@@ -74,16 +74,22 @@ RULES: Final[Mapping[str, Callable[[Host, Deployment], float]]] = {
     "balanced": balanced_score,
     "spread": _spread,
     "fewest": _fewest,
-    "first-fit": _first,
+    "first-fit": _any,
+    "next-fit": _any,
 }
-"""Word → score; the highest is taken, of equal ones the first."""
+"""Word → score; the highest is taken, of equal ones the first. `next-fit` goes on after the host that was found last, and looks no
+further than the first that can take the replica: its cost does not grow with the cluster."""
 
 
-def choose(hosts: Iterable[Host], deployment: Deployment, rule: str = "default") -> Host | None:
+def choose(hosts: Sequence[Host], deployment: Deployment, rule: str = "default", begin: int = 0) -> Host | None:
     """The host for a replica, None if none can take it.
 
-    `spread_by` forbids a second replica on the same host or machine; `near` wants a host that has a replica of that deployment.
+    `begin`: index of the host with which to begin, for `next-fit`. `spread_by` forbids a second replica on the same host or machine;
+    `near` wants a host that has a replica of that deployment.
     """
+    if rule == "next-fit":
+        turn = (hosts[(begin + i) % len(hosts)] for i in range(len(hosts)))
+        return next((host for host in turn if fits(host, deployment) and not _forbidden(host, deployment)), None)
     score = RULES[rule]
     able = [host for host in hosts if fits(host, deployment) and not _forbidden(host, deployment)]
     if deployment.near:

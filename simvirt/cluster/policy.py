@@ -183,7 +183,11 @@ class Alerting:
     resolve_s: float
 
 
-WORDS: Final = {"on_exit": ("restart", "replace", "leave"), "on_unhealthy": ("restart", "replace", "mark"), "routes_by": ("readiness", "life", "nothing")}
+WORDS: Final = {
+    "on_exit": ("restart", "replace", "leave"),
+    "on_unhealthy": ("restart", "replace", "mark"),
+    "routes_by": ("readiness", "nothing"),
+}
 """What a profile may say in words."""
 
 
@@ -204,4 +208,4 @@ class Policy:
     on_unhealthy: str = "restart"
     """What a failed liveness probe leads to; `mark`: nothing but a mark."""
     routes_by: str = "readiness"
-    """Who gets requests: replicas that are ready, replicas whose container is not known to be gone, or all for ever."""
+    """Who gets requests: replicas that are ready, or all that there have been."""

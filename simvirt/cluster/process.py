@@ -38,12 +38,14 @@ class Seat:
 
 @final
 class Process:
-    """One life of a container's process. It listens once its start is computed, serves in order of arrival with so many workers, and may hang.
+    """One life of a container's process: it listens once its start is computed, and serves in order of arrival with so many workers.
 
     A request has a worker until its own CPU work is done; calls to others are waited for without one (an asynchronous server).
     """
 
-    __slots__ = ("_workers", "born_s", "hung", "idle_workers", "listening", "on_idle", "queue", "queue_most", "running", "seat", "stopping")
+    __slots__ = (
+        "_workers", "born_s", "hung", "idle_workers", "listening", "on_idle", "queue", "queue_most", "running", "seat", "stopping",
+    )  # fmt: skip
 
     def __init__(self, seat: Seat, workers: int, queue_most: float, born_s: float) -> None:
         self.seat = seat

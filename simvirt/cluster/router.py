@@ -1,7 +1,8 @@
 """Sends the requests of a service to its replicas, and keeps account of every one of them.
 
-What it sends to is its own table: changes of readiness reach it after `watch_s`, and at most one change of the table in `sync_s`. A balancer
-may ask its servers itself (`Checks`) or leave out those that fail clients (`Ejection`). offered = completed + failed, by reason, + in flight.
+What it sends to is its own table: changes of readiness reach it after `watch_s`, and at most one change of the table in `sync_s`. A
+balancer may ask its servers itself (`Checks`) or leave out those that fail clients (`Ejection`). offered = completed + failed, by reason,
++ in flight.
 """
 
 from __future__ import annotations
@@ -282,9 +283,9 @@ class Router:
 
     def _take_back(self, request: Request, legs: list[tuple[Attempt, Replica]]) -> None:
         for attempt, replica in legs:
-            if not attempt.over and attempt.thread is None and len(request.legs) > 1 and replica.process is not None:
-                if replica.process.withdraw(attempt):
-                    self._leave(request, attempt)
+            waits = not attempt.over and attempt.thread is None and len(request.legs) > 1
+            if waits and replica.process is not None and replica.process.withdraw(attempt):
+                self._leave(request, attempt)
 
     def _fan_out(self, request: Request) -> None:
         """Ask the services that this one needs; the request ends when all have answered, or at the first failure."""
