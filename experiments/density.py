@@ -129,6 +129,7 @@ def _cells(labels: dict[str, str], slo: Slo, density: Density) -> dict[str, obje
         "next_bound": "" if following is None else following.resource,
         "next_bound_tenants": float("nan") if following is None else following.tenants,
         "confirmed": density.is_confirmed,
+        "one_more_may_do": density.may_be_more,
         "undecided": " ".join(map(str, density.undecided)),
         "runs": density.runs,
         "requests": density.requests,
@@ -220,9 +221,9 @@ def _bars(results: Results, table: pd.DataFrame, quick: bool) -> Figure:
         axis.set_xlabel("Tenants on 8 cores")
         axis.grid(visible=False, axis="y")
     caption = (
-        f"On machine {MACHINE}, fluid CPU sharing. Beside each bar: what gives out first. Each number keeps its promise at 95 % "
-        "confidence and again in independent replications; one more does not, or a resource is full by the utilization law. "
-        "Noisy: one batch job of 16 threads for every two services, all with 2 virtual processors where there are any; the bars count all of them."
+        f"On machine {MACHINE}, fluid CPU sharing. Beside each bar: what gives out first. Each number keeps its promise at 95 % confidence "
+        "and again in independent replications; one more does not, or a resource is full by the utilization law. Noisy: one batch job of "
+        "16 threads for every two services, all with 2 virtual processors where there are any; the bars count all of them."
     )
     bottom = add_caption(figure, caption if not quick else f"A quick run. {caption}")
     figure.tight_layout(rect=(0.0, bottom, 1.0, 0.94))
