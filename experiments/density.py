@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 MACHINE: Final = "small-server"
 PLATFORMS: Final = ("bare-metal", "docker", "gvisor", "kvm", "xen-pv", "virtualbox")
 IDLE_PLATFORMS: Final = (*PLATFORMS, "lxc", "firecracker", "esxi", "hyper-v", "docker-in-kvm")
-SERVICES: Final[Mapping[str, tuple[float, str]]] = {"web-service": (200.0, "p99 < 10 ms"), "key-value-store": (2000.0, "p99 < 2 ms")}
+SERVICES: Final[Mapping[str, tuple[float, str]]] = {"web-service": (200.0, "p95 < 6 ms"), "key-value-store": (2000.0, "p95 < 1 ms")}
 """Requests per second of each tenant, and what is promised."""
 NOISY_PLATFORMS: Final = ("docker", "kvm")
 NOISY_SLO: Final = "p95 < 6 ms for web"
 LIMITS: Final[Mapping[str, dict[str, float]]] = {"none": {}, "one core": {"cap_cores": 1.0}}
-REQUESTS, QUICK_REQUESTS = 1500.0, 300.0
+REQUESTS, QUICK_REQUESTS = 800.0, 300.0
 QUICK_SLO: Final = "mean < 5 ms"
 CONFIDENCE: Final = 0.95
 REPLICATIONS: Final = 2

@@ -104,8 +104,15 @@ def _row(name: str, answer: Density) -> tuple[str, ...]:
     after = f"{following.resource}, {_times(following, answer.tenants)}" if following is not None else "none"
     undecided = ", ".join(map(str, answer.undecided)) or "none"
     counts = (str(answer.runs), f"{answer.requests:,}")
-    again = "none fits" if not answer.tenants else "yes, and one more may do" if answer.may_be_more else "yes" if answer.is_confirmed else "NO"
-    return (name, str(answer.tenants), answer.binding, after, again, undecided, *counts)
+    return (name, str(answer.tenants), answer.binding, after, _again(answer), undecided, *counts)
+
+
+def _again(answer: Density) -> str:
+    """What independent replications say."""
+    if not answer.tenants:
+        return "none fits"
+    confirmed = "yes" if answer.is_confirmed else "NO"
+    return f"{confirmed}, one more may do" if answer.may_be_more else confirmed
 
 
 def _times(limit: Limit, tenants: int) -> str:
