@@ -11,8 +11,8 @@ where a job has all cores that there are, than in virtual machines, where it has
 
 Found. Services and idle tenants as expected. *Noisy tenants not*: without limits 19 fit in containers and 18 in virtual machines, and a limit
 changes nothing. Control groups of equal weight, shared as a fluid, give a job no more than its part as soon as others want theirs; what
-wakes up waits for nobody. Nor does noise reach caches or memory here. So this does not show that containers suffer more; schedulers with
-slices, floods of processes and memory without limits are not in it.
+wakes up waits for nobody. Nor does noise reach caches or memory here. So this does not show that containers suffer more; schedulers
+with slices, floods of processes and memory without limits are not in it.
 
 The answers stand in `density.csv`, with trials in `trials.csv`; `runs.csv` are further replications at the answer and at one tenant more.
 """
