@@ -9,7 +9,7 @@ Expected. Busy services fit by what a request costs, so that platforms differ by
 by memory: more containers than virtual machines, by the ratio of what each takes. Of noisy tenants without limits fewer fit in containers,
 where a job has all cores that there are, than in virtual machines, where it has its virtual processors; a limit makes up for it.
 
-Found. Services and idle tenants as expected. *Noisy tenants not*: without limits 19 fit in containers and 18 in virtual machines, and a limit
+Found. Services and idle tenants as expected. *Noisy tenants not*: 19 fit in containers without limits, 18 in virtual machines, and a limit
 changes nothing. Control groups of equal weight, shared as a fluid, give a job no more than its part as soon as others want theirs; what
 wakes up waits for nobody. Nor does noise reach caches or memory here. So this does not show that containers suffer more; schedulers
 with slices, floods of processes and memory without limits are not in it.
