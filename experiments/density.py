@@ -9,6 +9,11 @@ Expected. Busy services fit by what a request costs, so that platforms differ by
 by memory: more containers than virtual machines, by the ratio of what each takes. Of noisy tenants without limits fewer fit in containers,
 where a job has all cores that there are, than in virtual machines, where it has its virtual processors; a limit makes up for it.
 
+Found. Services and idle tenants as expected. *Noisy tenants not*: 19 fit in containers without limits, 18 in virtual machines, and a limit
+changes nothing. Control groups of equal weight, shared as a fluid, give a job no more than its part as soon as others want theirs; what
+wakes up waits for nobody. Nor does noise reach caches or memory here. So this does not show that containers suffer more; schedulers
+with slices, floods of processes and memory without limits are not in it.
+
 The answers stand in `density.csv`, with trials in `trials.csv`; `runs.csv` are further replications at the answer and at one tenant more.
 """
 
@@ -38,12 +43,12 @@ if TYPE_CHECKING:
 MACHINE: Final = "small-server"
 PLATFORMS: Final = ("bare-metal", "docker", "gvisor", "kvm", "xen-pv", "virtualbox")
 IDLE_PLATFORMS: Final = (*PLATFORMS, "lxc", "firecracker", "esxi", "hyper-v", "docker-in-kvm")
-SERVICES: Final[Mapping[str, tuple[float, str]]] = {"web-service": (200.0, "p99 < 10 ms"), "key-value-store": (2000.0, "p99 < 2 ms")}
+SERVICES: Final[Mapping[str, tuple[float, str]]] = {"web-service": (200.0, "p95 < 6 ms"), "key-value-store": (2000.0, "p95 < 1 ms")}
 """Requests per second of each tenant, and what is promised."""
 NOISY_PLATFORMS: Final = ("docker", "kvm")
 NOISY_SLO: Final = "p95 < 6 ms for web"
 LIMITS: Final[Mapping[str, dict[str, float]]] = {"none": {}, "one core": {"cap_cores": 1.0}}
-REQUESTS, QUICK_REQUESTS = 1500.0, 300.0
+REQUESTS, QUICK_REQUESTS = 800.0, 300.0
 QUICK_SLO: Final = "mean < 5 ms"
 CONFIDENCE: Final = 0.95
 REPLICATIONS: Final = 2
@@ -129,6 +134,7 @@ def _cells(labels: dict[str, str], slo: Slo, density: Density) -> dict[str, obje
         "next_bound": "" if following is None else following.resource,
         "next_bound_tenants": float("nan") if following is None else following.tenants,
         "confirmed": density.is_confirmed,
+        "one_more_may_do": density.may_be_more,
         "undecided": " ".join(map(str, density.undecided)),
         "runs": density.runs,
         "requests": density.requests,
@@ -205,7 +211,7 @@ def _bars(results: Results, table: pd.DataFrame, quick: bool) -> Figure:
     figure.text(0.012, 0.98, "Tenants per host within the service level", ha="left", va="top", weight="bold", fontsize=18)
     quiet = [(workload, own) for workload, own in table[table["noise"] == "no"].groupby("workload", sort=False)]
     noisy = table[table["noise"] == "yes"]
-    panels = [*quiet, *([("web-service, a third of the tenants noisy", noisy)] if len(noisy) else [])]
+    panels = [*quiet, *([("web-service, a third noisy", noisy)] if len(noisy) else [])]
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (title, own) in zip(axes, panels, strict=True):
         labels = [f"{p}\n(limit: {how})" if "noisy" in title else p for p, how in zip(own["platform"], own["limits"], strict=True)]
@@ -220,9 +226,9 @@ def _bars(results: Results, table: pd.DataFrame, quick: bool) -> Figure:
         axis.set_xlabel("Tenants on 8 cores")
         axis.grid(visible=False, axis="y")
     caption = (
-        f"On machine {MACHINE}, fluid CPU sharing. Beside each bar: what gives out first. Each number keeps its promise at 95 % "
-        "confidence and again in independent replications; one more does not, or a resource is full by the utilization law. "
-        "Noisy: one batch job of 16 threads for every two services, with 2 virtual processors each where there are any; all are counted."
+        f"On machine {MACHINE}, fluid CPU sharing. Beside each bar: what gives out first. Each number keeps its promise at 95 % confidence "
+        "and again in independent replications; one more does not, or a resource is full by the utilization law. Noisy: one batch job of "
+        "16 threads for every two services, all with 2 virtual processors where there are any; the bars count all of them."
     )
     bottom = add_caption(figure, caption if not quick else f"A quick run. {caption}")
     figure.tight_layout(rect=(0.0, bottom, 1.0, 0.94))

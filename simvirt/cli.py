@@ -216,7 +216,7 @@ def _add_density(commands: argparse._SubParsersAction[_Parser], profiles: _Parse
     density.add_argument("--mix", action="store_true", help="multiply all groups of tenants in proportion (default: the first alone)")
     ratio = "memory that virtual machines may be promised over what there is (default: 1)"
     density.add_argument("--overcommit", metavar="R", type=_ratio, default=1.0, help=ratio)
-    density.add_argument("--requests", metavar="N", type=_at_least(100), default=8000, help="of a run, about (default: %(default)s)")
+    density.add_argument("--requests", metavar="N", type=_at_least(100), default=4000, help="of a run, about (default: %(default)s)")
     density.add_argument("--seed", metavar="S", type=_at_least(0), help="seed of all random numbers (default: the scenario's)")
     density.add_argument("--csv", metavar="FILE", type=Path, help="write every trial to this file")
     density.add_argument("--chart", metavar="FILE", type=Path, help="draw margins over tenants, as .svg or .png")

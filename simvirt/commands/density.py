@@ -86,7 +86,7 @@ def _report(
     yield f"{crowd.scenario.name} on machine {machine}: most tenants of {who} ({how}{beside}) with {slo}"
     yield f"Kept at a confidence of {100 * confidence:g} %, and again by independent replications. Seed {crowd.scenario.run.seed}."
     yield ""
-    header = ("platform", "tenants", "gives out first", "next bound", "confirmed", "undecided", "runs", "requests")
+    header = ("platform", "tenants", "gives out first", "next bound", "confirmed again", "undecided", "runs", "requests")
     rows = [_row(name, answer) for name, answer in found.items()]
     yield from table(header, rows, right=("tenants", "runs", "requests"))
     runs, requests = sum(a.runs for a in found.values()), sum(a.requests for a in found.values())
@@ -104,7 +104,15 @@ def _row(name: str, answer: Density) -> tuple[str, ...]:
     after = f"{following.resource}, {_times(following, answer.tenants)}" if following is not None else "none"
     undecided = ", ".join(map(str, answer.undecided)) or "none"
     counts = (str(answer.runs), f"{answer.requests:,}")
-    return (name, str(answer.tenants), answer.binding, after, "yes" if answer.is_confirmed else "NO", undecided, *counts)
+    return (name, str(answer.tenants), answer.binding, after, _again(answer), undecided, *counts)
+
+
+def _again(answer: Density) -> str:
+    """What independent replications say."""
+    if not answer.tenants:
+        return "none fits"
+    confirmed = "yes" if answer.is_confirmed else "NO"
+    return f"{confirmed}, one more may do" if answer.may_be_more else confirmed
 
 
 def _times(limit: Limit, tenants: int) -> str:

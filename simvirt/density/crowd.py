@@ -46,7 +46,7 @@ class Crowd:
     mix: bool = False
     overcommit: float = 1.0
     """Memory that virtual machines may be promised, over the memory that there is."""
-    requests: float = 8_000.0
+    requests: float = 4_000.0
     """About how many a replication simulates."""
 
     @property

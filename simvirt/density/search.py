@@ -11,6 +11,7 @@ from simvirt.density.crowd import Crowd
 from simvirt.density.limits import MOST_TENANTS, Limit, limits_of
 from simvirt.density.trial import Trial, Trials, Verdict
 from simvirt.slo import Slo
+from simvirt.workloads.arrivals import ClosedLoop
 
 __all__ = ["Density", "find_density", "largest"]
 
@@ -66,10 +67,13 @@ class Density:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether independent replications say the same: the answer is not broken, and one more is not kept."""
-        here = [trial.verdict is not Verdict.BROKEN for trial in self.checks if trial.tenants <= self.tenants]
-        beyond = [trial.verdict is not Verdict.KEPT for trial in self.checks if trial.tenants > self.tenants]
-        return all((*here, *beyond))
+        """Whether independent replications keep the objective with this number too; by construction, unless there is no answer."""
+        return any(trial.tenants == self.tenants and trial.verdict is Verdict.KEPT for trial in self.checks)
+
+    @property
+    def may_be_more(self) -> bool:
+        """Whether independent replications keep the objective with one tenant more, of which the search was not sure."""
+        return any(trial.tenants > self.tenants and trial.verdict is Verdict.KEPT for trial in self.checks)
 
 
 def largest(is_kept: Callable[[int], bool], least: int, most: int) -> int:
@@ -97,7 +101,7 @@ def find_density(
     slo.check([group.name for group in crowd.scenario.tenants])
     limits = limits_of(crowd, catalog)
     hard = min([limit.whole for limit in limits if limit.hard], default=MOST_TENANTS)
-    open_loops = all(not hasattr(group.load, "clients") for group in crowd.scenario.tenants)
+    open_loops = all(not isinstance(group.load, ClosedLoop) for group in crowd.scenario.tenants)
     most = min([hard, *(limit.whole for limit in limits if open_loops)])
     trials = Trials(crowd, slo, catalog, confidence)
     first = crowd.fewest
