@@ -473,8 +473,8 @@ def _today_chart(whole: pd.DataFrame) -> Any:
     ]
     caption = (
         f"A service that makes a process for each request, {SERVICE_PER_S:g} requests/s, beside one stressor on {MACHINE} with 4 cores and "
-        "8 GiB. Loss of throughput; where there is none, (×) its mean response time over the undisturbed one; DNR: nothing done. Per kernel "
-        "32,768 processes, 20 GiB of disk, 200,000 inodes, 65,536 tracked connections. Each limit is of one resource; none limits the network. "
+        "8 GiB. Loss of throughput; else (×) its mean response time over the undisturbed one; DNR: nothing done. Per kernel "
+        "32,768 processes, 20 GiB of disk, 200,000 inodes, 65,536 connections. Each limit is of one resource; none limits the network. "
         "Stressors' sizes are assumed."
     )
     return heat_maps(panels, title="What a neighbour that misbehaves does to a service", caption=caption, bar="loss of throughput")
