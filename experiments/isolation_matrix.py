@@ -432,49 +432,55 @@ def tables(results: Results) -> dict[str, pd.DataFrame]:
 
 def charts(results: Results) -> dict[str, bytes]:
     """Both parts as heat maps, SVG and PNG."""
+    return drawn(matrix(results), compared(results))
+
+
+def drawn(whole: pd.DataFrame, beside: pd.DataFrame) -> dict[str, bytes]:
+    """The charts of both tables."""
     files: dict[str, bytes] = {}
     with chart_style():
-        files |= render(_today_chart(results), "today")
-        files |= render(_published_chart(results), "published")
+        files |= render(_today_chart(whole), "today")
+        files |= render(_published_chart(beside), "published")
     return files
 
 
-def _cell(effect: Effect, slower: float) -> Cell:
-    if not effect.responded:
+MOST_TOLD: Final = 99.0
+"""Ratio of response times beyond which only that is told."""
+
+
+def _cell(row: Any) -> Cell:
+    if not row["completed"]:
         return Cell(text="DNR", level=1.0, is_marked=True)
-    loss = 100.0 * effect.throughput_loss
+    loss = 100.0 * row["throughput_loss"]
     told = f"{loss:.0f} %" if loss >= 1.0 else "0"
-    return Cell(text=f"{told}, ×{slower:.2g}" if slower >= 1.05 else told, level=effect.throughput_loss)
+    slower = row["response_time_ratio"]
+    ratio = "" if slower < 1.05 or loss >= 1.0 else f", ×{slower:.2g}" if slower <= MOST_TOLD else f", ×>{MOST_TOLD:g}"
+    return Cell(text=told + ratio, level=row["throughput_loss"])
 
 
-def _today_chart(results: Results) -> Any:
-    found = {
-        (str(one.point.factors["limits"]), str(one.point.factors["stressor"]), str(one.point.factors["platform"])): _cell(effect, slower)
-        for one, group, effect, slower in effects(results)
-        if one.point.factors["part"] == "today"
-    }
-    rows = list(dict.fromkeys(row for _, row, _ in found))
-    columns = list(dict.fromkeys(column for _, _, column in found))
+def _today_chart(whole: pd.DataFrame) -> Any:
+    own = whole[whole["part"] == "today"]
+    found = {(row["limits"], row["stressor"], row["platform"]): _cell(row) for _, row in own.iterrows() if row["group"] == VICTIM}
+    rows, columns = (list(dict.fromkeys(own[name])) for name in ("stressor", "platform"))
     panels = [
         HeatMap(
             title=f"Limits {limits}",
             rows=rows,
             columns=columns,
-            cells={(r, c): cell for (own, r, c), cell in found.items() if own == limits},
+            cells={(r, c): cell for (of, r, c), cell in found.items() if of == limits},
         )
         for limits in ("off", "on")
     ]
     caption = (
         f"A service that makes a process for each request, {SERVICE_PER_S:g} requests/s, beside one stressor on {MACHINE} with 4 cores and "
-        "8 GiB. Loss of throughput, and (×) its mean response time over the undisturbed one; DNR: it completed nothing. Per kernel 32,768 "
-        "processes, 20 GiB of disk, 200,000 inodes, 65,536 tracked connections. Each limit is of one resource; nothing limits the network. "
+        "8 GiB. Loss of throughput; else (×) its mean response time over the undisturbed one; DNR: nothing done. Per kernel "
+        "32,768 processes, 20 GiB of disk, 200,000 inodes, 65,536 connections. Each limit is of one resource; none limits the network. "
         "Stressors' sizes are assumed."
     )
     return heat_maps(panels, title="What a neighbour that misbehaves does to a service", caption=caption, bar="loss of throughput")
 
 
-def _published_chart(results: Results) -> Any:
-    table = compared(results)
+def _published_chart(table: pd.DataFrame) -> Any:
     own = table[(table["what"] == "throughput")]
     panels = []
     for source, cells in own.groupby("source_key", sort=True):
@@ -485,7 +491,7 @@ def _published_chart(results: Results) -> Any:
             shown = {}
             for _, row in cells.iterrows():
                 name = row["stressor"] if row["who"] == VICTIM else f"{row['stressor']}, {row['who']}"
-                lost = _lost(row[column])
+                lost = _lost(str(row[column]))
                 text = "DNR" if row[column] == "did not respond" else f"{lost:.1f} %"
                 wrong = column == "predicted" and row["is_right"] == "no"
                 shown[name, row["platform"]] = Cell(text=text, level=lost / 100.0, is_marked=wrong)

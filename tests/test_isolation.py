@@ -291,6 +291,17 @@ def test_tables_hold_no_more_than_they_can_and_are_empty_when_the_stressor_has_e
     assert all(table.entries == pytest.approx(0.0, abs=1e-6) for table in simulation.tables.tables)
 
 
+def test_what_was_taken_before_a_refusal_comes_back() -> None:
+    """A turn takes 100 open files, then finds no inode left: the files are given back, so no turn ever meets the limit of 250 of them."""
+    filler = {"name": "fill", "stressor": "inode-filler", "nofile": 250, "inodes_max": 150}
+    simulation = Simulation(load_scenario(document([filler], duration_s=0.3), CATALOG), CATALOG)
+    outcome = simulation.run()
+    assert simulation.tables is not None
+    assert set(outcome.tenant("fill").failed) == {"limit of inodes reached (EDQUOT)"}
+    [files] = [table for table in simulation.tables.tables if table.name == "open files of fill"]
+    assert files.entries == 0.0
+
+
 def test_entries_come_back_when_their_owner_is_killed() -> None:
     simulation = Simulation(load_scenario(document([BOMB], duration_s=2.0), CATALOG), CATALOG)
     assert simulation.tables is not None

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from simvirt.evidence import Cost
-from simvirt.workloads.arrivals import ClosedLoop, Poisson
-from simvirt.workloads.distributions import Constant
+
+if TYPE_CHECKING:
+    from simvirt.workloads.arrivals import ClosedLoop, Poisson
 
 __all__ = ["Stressor"]
 
@@ -32,6 +33,9 @@ class Stressor:
 
     def load(self, intensity: float) -> ClosedLoop | Poisson:
         """What it does at an intensity above 0."""
+        from simvirt.workloads.arrivals import ClosedLoop, Poisson  # noqa: PLC0415 - loads the engine, which listing profiles does not need
+        from simvirt.workloads.distributions import Constant  # noqa: PLC0415
+
         assert intensity > 0.0, intensity
         if self.rate_per_s is not None:
             return Poisson(rate_per_s=intensity * self.rate_per_s.si)
