@@ -106,7 +106,7 @@ def _value(frame: pd.DataFrame, system: str, fault: str, metric: str) -> tuple[f
 MOMENTS: Final[Mapping[str, tuple[str, str, str]]] = {
     "time_to_detect_s": ("seen", "#E69F00", "o"),
     "time_to_reroute_s": ("last request lost", "#0072B2", "s"),
-    "time_to_recover_s": ("all replicas serve again", "#009E73", "D"),
+    "recovered_after_s": ("all replicas serve again", "#009E73", "D"),
 }
 
 
@@ -114,7 +114,7 @@ def tables(results: Results) -> dict[str, pd.DataFrame]:
     """One row per system and fault."""
     import pandas as pd  # noqa: PLC0415 - slow to import
 
-    names = [*MOMENTS, "requests_lost"]
+    names = [*MOMENTS, "requests_lost_after"]
     frame = results.summary
     design = results.points[["platform", "fault"]].itertuples(index=False)
     rows = [(system, fault, *(_value(frame, system, fault, name)[0] for name in names)) for system, fault in design]
@@ -190,7 +190,7 @@ def _lost(results: Results) -> Figure:
     for axes, fault in zip(grid, FAULTS, strict=True):
         axes.set_title(fault, loc="left")
         for i, system in enumerate(SYSTEMS):
-            mean, half = _value(results.summary, system, fault, "requests_lost")
+            mean, half = _value(results.summary, system, fault, "requests_lost_after")
             if not isnan(mean):
                 axes.errorbar(mean, i, xerr=min(half, 0.9 * mean), color="#000000", marker="o", capsize=3, linestyle="none")
                 axes.text(mean, i - 0.17, f"{mean:.0f}", va="bottom", ha="center", fontsize=11)

@@ -84,7 +84,7 @@ def _bars(results: Results) -> Figure:
     frame = results.summary
     paces = [pace for pace in PACES if pace in set(frame["platform"])]
     for k, (care, (_, _, colour)) in enumerate(CARES.items()):
-        for axes, metric in ((left, "requests_lost"), (right, "time_to_settle_s")):
+        for axes, metric in ((left, "requests_lost_after"), (right, "time_to_settle_s")):
             own = frame[(frame["care"] == care) & (frame["metric"] == metric)].set_index("platform")
             for i, pace in enumerate(paces):
                 mean, half = own.loc[pace, "mean"], own.loc[pace, "half_width"]

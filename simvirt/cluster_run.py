@@ -88,8 +88,8 @@ class ClusterOutcome(RunOutcome):
         if self.recovery is not None:
             yield row("time_to_detect_s", self.recovery.detect_s)
             yield row("time_to_reroute_s", self.recovery.reroute_s)
-            yield row("time_to_recover_s", self.recovery.recover_s)
-            yield row("requests_lost", float(self.recovery.lost))
+            yield row("recovered_after_s", self.recovery.recover_s)
+            yield row("requests_lost_after", float(self.recovery.lost))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from simvirt.catalog import Catalog
 from simvirt.cluster.log import Entry
 from simvirt.cluster_run import ClusterOutcome, simulate_cluster
 from simvirt.cluster_scenario import ClusterScenario, load_cluster_scenario
+from simvirt.commands.cluster_words import cluster_in_words
 from simvirt.commands.numbers import count_text
 from simvirt.commands.tables import table
 
@@ -26,14 +27,8 @@ def cluster(catalog: Catalog, path: Path, *, replications: int | None, seed: int
     changes = {name: value for name, value in (("replications", replications), ("seed", seed)) if value is not None}
     scenario = scenario.model_copy(update={"run": scenario.run.model_copy(update=changes)})
     outcomes = [simulate_cluster(scenario, catalog, replication) for replication in range(scenario.run.replications)]
-    return [*_head(scenario), "", *_services(outcomes, scenario), *_failures(outcomes, scenario), "", *_events(outcomes[0].log, events)]
-
-
-def _head(scenario: ClusterScenario) -> Iterator[str]:
-    hosts = sum(group.count * max(1, group.vms) for group in scenario.hosts)
-    replicas = sum(one.replicas for one in scenario.deployments)
-    runs = f"{count_text(scenario.run.replications, 'replication')} of {scenario.run.duration_s:g} s"
-    yield f"{scenario.name}: {count_text(replicas, 'replica')} on {count_text(hosts, 'host')} under {scenario.orchestrator}, {runs}"
+    head = f"{scenario.name}: {cluster_in_words(scenario)}"
+    return [head, "", *_services(outcomes, scenario), *_failures(outcomes, scenario), "", *_events(outcomes[0].log, events)]
 
 
 def _services(outcomes: Sequence[ClusterOutcome], scenario: ClusterScenario) -> list[str]:
