@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simvirt.catalog import Catalog
@@ -480,6 +480,7 @@ def answered(make: Make, weights: list[float], asked: list[Asked], stretch: floa
     asked=st.lists(st.tuples(st.just(0.0) | st.floats(0.0, 1.0), st.floats(0.05, 0.5), st.integers(0, 2)), min_size=2, max_size=6),
     inside=st.booleans(),
 )
+@example(weights=[1.0, 1.0, 1.0], asked=[(0.0, 0.5, 1), (1.0, 0.5, 0), (1.0, 0.5, 1)], inside=False)  # somebody was alone, then slept
 def test_the_longer_work_is_against_slices_the_nearer_is_fluid_sharing(
     name: str, weights: list[float], asked: list[Asked], inside: bool
 ) -> None:

@@ -30,10 +30,12 @@ def burst(count: int, over_s: float) -> Trace:
 
 def crowd(platform: str) -> Scenario:
     """Tenants of every kind, whose requests are all done in the end: bursts, and clients that think for longer than is left."""
+    vcpus = min(2, CATALOG.hardware(CATALOG.platform(platform).machine).processors)
+    thinkers = ClosedLoop(clients=5, think=Constant(value=60.0), stagger_s=0.001)
     tenants = (
         Tenants(name="store", workload="key-value-store", load=burst(200, 0.01), count=2),
-        Tenants(name="base", workload="database", load=burst(60, 0.02), vcpus=2, weight=2.0),
-        Tenants(name="clients", workload="web-service", load=ClosedLoop(clients=5, think=Constant(value=60.0), stagger_s=0.001), vcpus=2),
+        Tenants(name="base", workload="database", load=burst(60, 0.02), vcpus=vcpus, weight=2.0),
+        Tenants(name="clients", workload="web-service", load=thinkers, vcpus=vcpus),
         Tenants(name="capped", workload="syscall-heavy", load=burst(10, 0.01), cap_cores=0.5),
     )
     return Scenario(platform=platform, tenants=tenants, run=Run(duration_s=110.0, warm_up_fraction=0.0))

@@ -98,6 +98,7 @@ class _Queue(AbstractOrderedQueue):
 
     def leave(self, entity: Entity) -> None:
         if entity is self.current:
+            self._look_at_loner()
             self._end_turn(entity)
 
     def choose(self) -> Entity | None:
