@@ -188,7 +188,9 @@ def random_layer(cls: type[AbstractLayer], rng: random.Random, name: str, requir
 
 def final_classes(of: type[T]) -> tuple[type[T], ...]:
     """Every class below an abstract one. A dataclass with slots is listed twice, the one that counts last."""
-    return tuple({cls.__name__: cls for cls in of.__subclasses__()}.values())
+    below = of.__subclasses__()
+    final = {cls.__name__: cls for cls in below if not cls.__subclasses__()}
+    return (*final.values(), *(one for cls in below if cls.__subclasses__() for one in final_classes(cls)))
 
 
 def kinds() -> dict[type[AbstractLayer], AbstractLayer]:

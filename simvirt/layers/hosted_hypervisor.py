@@ -30,9 +30,9 @@ from simvirt.demand import (
     Wake,
 )
 from simvirt.evidence import Cost
-from simvirt.layers.contract import CALLER, AbstractLayer, Charge, Context, Host, Lowered, Place, When, charges, in_context
+from simvirt.layers.contract import CALLER, Charge, Context, Host, Lowered, Place, When, charges, in_context
 from simvirt.layers.hypervisor import Caching
-from simvirt.layers.virtual_cpu import VirtualCpu
+from simvirt.layers.virtual_cpu import ProcessorMaker, VirtualCpu
 
 __all__ = ["HostedDevices", "HostedHypervisor"]
 
@@ -71,7 +71,7 @@ class HostedDevices:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HostedHypervisor(AbstractLayer):
+class HostedHypervisor(ProcessorMaker):
     """Makes a virtual machine out of processes.
 
     Its virtual processors are threads of the host, which the host's scheduler runs beside everything else there. Whatever touches a
@@ -81,7 +81,6 @@ class HostedHypervisor(AbstractLayer):
     """
 
     kind: ClassVar[str] = "hosted-hypervisor"
-    provides_processors: ClassVar[bool] = True
 
     name: str
     summary: str
@@ -127,26 +126,6 @@ class HostedHypervisor(AbstractLayer):
 
     def wake_polled_processor(self, host: Host) -> Lowered:
         return tuple(item for woken in self.cpu.wake_polled() for item in self._on_host(woken))
-
-    @property
-    def backing_page_bytes(self) -> float:
-        return self.cpu.paging.walked_page_bytes
-
-    @property
-    def halt_poll_s(self) -> float:
-        return self.cpu.halt_poll_s.si
-
-    @property
-    def pause_loop_s(self) -> float:
-        return self.cpu.pause_loop_s.si
-
-    @property
-    def boosts_holder(self) -> bool:
-        return self.cpu.boosts_holder.si > 0.0
-
-    @property
-    def tells_steal(self) -> bool:
-        return self.cpu.tells_steal.si > 0.0
 
     @property
     def redelivers_ticks(self) -> bool:

@@ -22,7 +22,6 @@ from simvirt.demand import (
 from simvirt.evidence import Choice, Cost
 from simvirt.layers.contract import (
     INTERRUPT,
-    AbstractLayer,
     BlockWork,
     Charge,
     Context,
@@ -35,7 +34,7 @@ from simvirt.layers.contract import (
     charges,
     in_context,
 )
-from simvirt.layers.virtual_cpu import VirtualCpu
+from simvirt.layers.virtual_cpu import ProcessorMaker, VirtualCpu
 from simvirt.layers.writeback import Writeback
 
 __all__ = ["Backend", "BlockBackend", "BlockService", "Caching", "Hypervisor", "NetworkBackend", "WeightScope"]
@@ -138,7 +137,7 @@ class BlockBackend:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hypervisor(AbstractLayer):
+class Hypervisor(ProcessorMaker):
     """Makes virtual machines out of a machine.
 
     A packet sent = exits on the sender + wake and work of the backend + the physical card. A packet received = card + host's receive path
@@ -149,7 +148,6 @@ class Hypervisor(AbstractLayer):
 
     kind: ClassVar[str] = "hypervisor"
     schedules_threads: ClassVar[bool] = True
-    provides_processors: ClassVar[bool] = True
 
     name: str
     summary: str
@@ -204,26 +202,6 @@ class Hypervisor(AbstractLayer):
 
     def wake_polled_processor(self, host: Host) -> Lowered:
         return self.cpu.wake_polled()
-
-    @property
-    def backing_page_bytes(self) -> float:
-        return self.cpu.paging.walked_page_bytes
-
-    @property
-    def halt_poll_s(self) -> float:
-        return self.cpu.halt_poll_s.si
-
-    @property
-    def pause_loop_s(self) -> float:
-        return self.cpu.pause_loop_s.si
-
-    @property
-    def boosts_holder(self) -> bool:
-        return self.cpu.boosts_holder.si > 0.0
-
-    @property
-    def tells_steal(self) -> bool:
-        return self.cpu.tells_steal.si > 0.0
 
     @property
     def redelivers_ticks(self) -> bool:

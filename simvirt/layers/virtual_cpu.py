@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import inf
-from typing import final
+from typing import ClassVar, final
 
 from simvirt.demand import AddressSpaceSwitch, Compute, FreshPage, Interrupt, KernelEntry, Operation, PageTableUpdate, Privileged
 from simvirt.evidence import Cost
-from simvirt.layers.contract import Charge, charges
+from simvirt.layers.contract import AbstractLayer, Charge, charges
 from simvirt.layers.translation import BASE_PAGE_BYTES, nested_walk
 
-__all__ = ["Paging", "VirtualCpu"]
+__all__ = ["Paging", "ProcessorMaker", "VirtualCpu"]
 
 
 @final
@@ -143,3 +143,31 @@ class VirtualCpu:
     def wake_polled(self) -> tuple[Charge | Operation, ...]:
         """The same while the hypervisor looks out for work for it."""
         return self.exits("halt_exit", self.wake_exits.si)
+
+
+class ProcessorMaker(AbstractLayer):
+    """A layer that makes virtual processors: what schedulers and memories ask of it is what its processors are like."""
+
+    provides_processors: ClassVar[bool] = True
+
+    cpu: VirtualCpu
+
+    @property
+    def backing_page_bytes(self) -> float:
+        return self.cpu.paging.walked_page_bytes
+
+    @property
+    def halt_poll_s(self) -> float:
+        return self.cpu.halt_poll_s.si
+
+    @property
+    def pause_loop_s(self) -> float:
+        return self.cpu.pause_loop_s.si
+
+    @property
+    def boosts_holder(self) -> bool:
+        return self.cpu.boosts_holder.si > 0.0
+
+    @property
+    def tells_steal(self) -> bool:
+        return self.cpu.tells_steal.si > 0.0
