@@ -18,7 +18,7 @@ a time do not compete for cores and disks. Nobody moves to another machine. Clie
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from math import isnan
 from typing import TYPE_CHECKING, Any, Final
@@ -31,7 +31,9 @@ from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
 from simvirt.faults.part import Effect
 from simvirt.reports.failures import Cell, down_times, heat_map
+from simvirt.reports.rows import estimates
 from simvirt.reports.style import chart_style, render
+from simvirt.reports.words import brief, ends, listed, number, per_cent
 from simvirt.scenario import Fault, Resolved, Run, Scenario, Tenants
 from simvirt.scenario.faults import spots
 from simvirt.simulation.endurance import endure, shares_of, takes_down
@@ -215,6 +217,53 @@ def _availability_chart(results: Results, platforms: list[str]) -> Any:
     return down_times(frame, platforms, (AS_ASSUMED, RESTARTS_ONLY), title="Down time of one tenant", caption=caption)
 
 
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Whom one fault hits, until when and at what loss, and what that comes to in a year."""
+    table = found["blast"]
+    hits: dict[str, list[str]] = {}
+    back = []
+    for name, own in table.groupby("fault", sort=False):
+        hits.setdefault(_hits(estimates(own, "platform", "tenants_hit")), []).append(str(name))
+        recovery = estimates(own, "platform", "time_to_recover_s")
+        back += [f"{name} {ends(recovery, lambda seconds: brief(seconds, 's'))}"] if recovery else []
+    told = "; ".join(f"{count} by {listed(hits[count])}" for count in sorted(hits))
+    most = table.loc[table["requests_lost"].idxmax()]
+    return [
+        f"Tenants that one fault hits, of {table['tenants'].iloc[0]}: {told}.",
+        f"Time until all of them are served again, by fault: {'; '.join(back)}.",
+        f"Most requests are lost by {most['fault']} on {most['platform']}: {number(most['requests_lost'])}.",
+        *_down_sentences(found["availability"]),
+    ]
+
+
+def _hits(tenants: Mapping[str, float]) -> str:
+    """How many are hit on most platforms, and where it is another number."""
+    platforms: dict[float, list[str]] = {}
+    for platform, count in tenants.items():
+        platforms.setdefault(count, []).append(platform)
+    usual = max(platforms, key=lambda count: len(platforms[count]))
+    others = ", ".join(f"{count:g} on {listed(names)}" for count, names in platforms.items() if count != usual)
+    return f"{usual:g}{f' ({others})' if others else ''}"
+
+
+def _down_sentences(table: pd.DataFrame) -> Iterator[str]:
+    """Down time in a year by what fails, and how far the closed form is from it."""
+    told = []
+
+    def tell(hours: float) -> str:
+        return f"{number(hours)} h" if hours >= 1 else f"{number(60 * hours)} min"
+
+    for faults, own in table.groupby("faults", sort=False):
+        down_h = {row["platform"]: (1 - row["availability"]) * YEAR_S / 3600 for row in own.to_dict("records")}
+        best, worst = (own.loc[own["availability"].idxmax()], own.loc[own["availability"].idxmin()])
+        alike = best["availability"] - best["half_width"] <= worst["availability"] + worst["half_width"]
+        off = max(abs((1 - row["closed_form"]) / (1 - row["availability"]) - 1) for row in own.to_dict("records"))
+        doubt = "intervals overlap, " if alike else ""
+        told.append(f"{ends(down_h, tell)} with {faults} ({doubt}closed forms within {per_cent(off)})")
+    if told:
+        yield f"Down time of a tenant in a year: {'; '.join(told)}."
+
+
 EXPERIMENT = Experiment(
     name="blast_radius",
     question="Who goes down when something breaks, what do they lose, and when are they back, on each platform?",
@@ -222,6 +271,8 @@ EXPERIMENT = Experiment(
     points=points,
     charts=charts,
     tables=tables,
+    answer=answer,
+    chart="tenants_hit",
 )
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ Not modelled: what the layers charge for a read, writes during the boot, memory 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,7 +26,9 @@ from simvirt.catalog import Catalog
 from simvirt.experiment.command import run_command
 from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
+from simvirt.reports.rows import at, estimates
 from simvirt.reports.style import FAMILIES, SIZE_IN, add_caption, chart_style, line_of, render
+from simvirt.reports.words import brief, by_value, listed, per_cent
 from simvirt.scenario import Run
 from simvirt.simulation.starts import Starts, chain_for
 
@@ -303,6 +305,66 @@ def _desktops(results: Results) -> Figure:
     return figure
 
 
+WAITS: Final[Mapping[str, tuple[str, ...]]] = {
+    "processors": ("wait for processors",),
+    "the disk": ("disk", "wait for disk"),
+    "locks": ("wait for locks",),
+    "the control plane": ("wait for the control plane",),
+}
+"""What may hold a start up, and the kinds of time it takes."""
+CHANGED: Final = 0.1
+"""Relative change of a time from which on a sentence tells it."""
+
+
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """When the last of very many serves, what it waited for, what disks and desktops change, and when the host is there at all."""
+    times = at(found["summary"], metric="all_ready_s")
+    storm = at(times, scenario=STORM)
+    count = min((own["count"].max() for _, own in storm.groupby("platform")), default=0)
+    ready = by_value(estimates(storm, "platform", count=count), _seconds)
+    host = by_value(estimates(found["hosts"], "platform", "host_ready_s"), _seconds)
+    return [
+        f"When {count} tenants start at once with nothing in memory, the last one serves after {ready}.",
+        f"Besides own work and sleep, a mean start waits longest for {_held_up(at(found['hold_ups'], scenario=STORM, count=count))}.",
+        f"{'; '.join([*_shared(at(times, scenario=DISKS)), *_desktop_times(at(times, scenario=DESKTOPS))])}.",
+        f"Before all this the host itself takes {host}.",
+    ]
+
+
+def _seconds(value: float) -> str:
+    return brief(value, "s")
+
+
+def _held_up(table: pd.DataFrame) -> str:
+    """What a mean start waits for most, with the platforms where it does."""
+    worst: dict[str, dict[str, float]] = {}
+    for platform, own in table.groupby("platform", sort=False):
+        kinds = estimates(own, "kind", "mean_s")
+        waits = {cause: sum(kinds.get(kind, 0.0) for kind in parts) for cause, parts in WAITS.items()}
+        cause = max(waits, key=waits.__getitem__)
+        worst.setdefault(cause, {})[str(platform)] = waits[cause]
+    return "; for ".join(f"{cause}: {by_value(seconds, _seconds)}" for cause, seconds in worst.items())
+
+
+def _shared(times: pd.DataFrame) -> Iterator[str]:
+    """Where one copy of all files changes the time of a storm, and that it does nowhere else."""
+    own, one = (times[times["case"] == case].set_index(["platform", "machine_type"])["mean"] for case in ("own files", "one copy"))
+    changed = [key for key in own.index if abs(one[key] / own[key] - 1) > CHANGED]
+    count = times["count"].max()
+    told = [f"makes it {_seconds(one[key])} instead of {_seconds(own[key])} for {count} on {' with '.join(key)}" for key in changed]
+    if len(own) > len(changed):
+        told.append(f"changes it by no more than {per_cent(CHANGED)} {'elsewhere' if changed else 'anywhere'}")
+    yield f"One copy of the files that all read {listed(told)}"
+
+
+def _desktop_times(times: pd.DataFrame) -> Iterator[str]:
+    """The most desktops, by kind and machine."""
+    count = times["count"].max()
+    for machine, own in at(times, count=count).groupby("machine_type", sort=False):
+        cases = {str(case).replace(" (", " at ").rstrip(")"): seconds for case, seconds in estimates(own, "case").items()}
+        yield f"{count} desktops on {machine} take {by_value(cases, _seconds)}"
+
+
 EXPERIMENT = Experiment(
     name="boot_storm",
     question="After a power failure, how long until all tenants serve again, and what holds them up?",
@@ -310,6 +372,8 @@ EXPERIMENT = Experiment(
     points=points,
     charts=charts,
     tables=tables,
+    answer=answer,
+    chart="until_all_serve",
 )
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ differs less than processor time, as the curve is flat where servers are busy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from simvirt.analysis.intervals import mean_interval
@@ -21,7 +21,9 @@ from simvirt.density import Crowd, limits_of
 from simvirt.experiment.command import run_command
 from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
+from simvirt.reports.rows import at, estimates
 from simvirt.reports.style import FAMILIES, SIZE_IN, add_caption, chart_style, render
+from simvirt.reports.words import brief, ends, number, per_cent
 from simvirt.scenario import Run, Scenario
 
 if TYPE_CHECKING:
@@ -140,6 +142,26 @@ def _figure(results: Results, table: pd.DataFrame) -> Figure:
     return figure
 
 
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Memory, then processor time and power at each rate: the cheapest platform and the dearest."""
+    table = found["costs"]
+    memory = estimates(table.drop_duplicates("platform"), "platform", "memory_bytes_per_tenant")
+    rates = sorted(set(table["rate_per_s"]), reverse=True)
+    first, *others = (_at_rate(at(table, rate_per_s=rate), rate) for rate in rates)
+    kept = ends(memory, lambda size: f"{number(2.0**-20 * size)} MiB")
+    return [f"At {first}; it keeps {kept} of memory.", *(f"At {one}." for one in others)]
+
+
+def _at_rate(rows: pd.DataFrame, rate: float) -> str:
+    """Processor time and power at one rate, with how much more the dearest takes than the cheapest."""
+    cores, watts = (estimates(rows, "platform", column) for column in ("cores_per_tenant", "watts_per_tenant"))
+    more = [f"{per_cent(max(values.values()) / min(values.values()) - 1)} more" for values in (cores, watts)]
+    return (
+        f"{rate:g} request{'' if rate == 1 else 's'}/s a tenant takes {ends({name: 1e3 * value for name, value in cores.items()}, number)} "
+        f"thousandths of a core ({more[0]}) and {ends(watts, lambda power: brief(power, 'W'))} ({more[1]})"
+    )
+
+
 EXPERIMENT = Experiment(
     name="cost_per_tenant",
     question="What does a tenant cost in processor time, memory and energy, on each platform?",
@@ -147,6 +169,8 @@ EXPERIMENT = Experiment(
     points=points,
     charts=charts,
     tables=lambda results: {"costs": costs(results)},
+    answer=answer,
+    chart="cost_per_tenant",
 )
 
 if __name__ == "__main__":

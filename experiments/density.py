@@ -32,7 +32,9 @@ from simvirt.density.limits import background_cpu_s
 from simvirt.experiment.command import run_command
 from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
+from simvirt.reports.rows import at, estimates
 from simvirt.reports.style import FAMILIES, SIZE_IN, add_caption, chart_style, render
+from simvirt.reports.words import by_value, listed, per_cent
 from simvirt.scenario import Run, Scenario
 from simvirt.slo import Slo
 
@@ -261,6 +263,41 @@ def _idle_bars(results: Results, table: pd.DataFrame) -> Figure:
     return figure
 
 
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """How many fit and what gives out: services, noisy ones, idle ones; and what idle machines take of processors."""
+    table, idle_ones = found["density"], found["idle"]
+    quiet = [
+        f"of {workload} within {own['promise'].iloc[0]}: {by_value(estimates(own, 'platform', 'tenants'), _whole)}, {_gives_out(own)}"
+        for workload, own in at(table, noise="no").groupby("workload", sort=False)
+    ]
+    noisy = [
+        f"{platform} {by_value(estimates(own, 'limits', 'tenants'), _whole)}"
+        for platform, own in at(table, noise="yes").groupby("platform", sort=False)
+    ]
+    shares = [
+        f"{row['guest']} {per_cent(row['predicted'])}, measured {per_cent(row['measured'])} ({row['how']})"
+        for row in found["idle_processors"].to_dict("records")
+    ]
+    return [
+        f"One server carries, {'; '.join(quiet)}.",
+        *([f"Where a third are batch jobs it carries, by the limit on a job: {'; '.join(noisy)}."] if noisy else []),
+        f"Of idle services it carries {by_value(estimates(idle_ones, 'platform', 'by_memory'), _whole)}, {_gives_out(idle_ones)}.",
+        f"What {GUESTS:,} idle guests take of four cores: {'; '.join(shares)}.",
+    ]
+
+
+def _whole(tenants: float) -> str:
+    return f"{floor(tenants):,}"
+
+
+def _gives_out(rows: pd.DataFrame) -> str:
+    """What gives out first on most platforms, and where it is something else."""
+    platforms = {str(what): list(own["platform"]) for what, own in rows.groupby("gives_out", sort=False)}
+    usual = max(platforms, key=lambda what: len(platforms[what]))
+    others = "".join(f" (on {listed(names)} {what})" for what, names in platforms.items() if what != usual)
+    return f"until {usual} gives out{others}"
+
+
 EXPERIMENT = Experiment(
     name="density",
     question="How many tenants does one server carry within a service level, on which platform, and what gives out first?",
@@ -268,6 +305,8 @@ EXPERIMENT = Experiment(
     points=points,
     charts=charts,
     tables=tables,
+    answer=answer,
+    chart="tenants_per_host",
 )
 
 if __name__ == "__main__":

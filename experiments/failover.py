@@ -24,7 +24,9 @@ from simvirt.cluster_scenario import load_cluster_scenario
 from simvirt.experiment.command import run_command
 from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
+from simvirt.reports.rows import at
 from simvirt.reports.style import SIZE_IN, add_caption, chart_style, render
+from simvirt.reports.words import brief, by_value, ends, listed, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -214,6 +216,34 @@ def _lost(results: Results) -> Figure:
     return figure
 
 
+UNTIL_THE_END: Final = 0.99
+"""Share of the time after a failure: who still loses requests then does so until the run ends."""
+
+
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """By fault, the largest first: how long requests are lost, when all replicas serve again, and what was lost."""
+    table = found["failover"].assign(platform=found["failover"]["platform"].str.replace(", ", " + "))
+    end_s = float(found["points"]["duration_s"].min()) - AT_S
+    return [_fault_sentence(fault, at(table, fault=fault), end_s) for fault in reversed(FAULTS) if fault in set(table["fault"])]
+
+
+def _fault_sentence(fault: str, rows: pd.DataFrame, end_s: float) -> str:
+    def last_lost(seconds: float) -> str:
+        return "at the end of the run" if seconds > UNTIL_THE_END * end_s else brief(seconds, "s")
+
+    def back_after(seconds: float) -> str:
+        return "not in the run" if isnan(seconds) else brief(seconds, "s")
+
+    seen, rerouted, recovered, lost = (dict(zip(rows["platform"], rows[name], strict=True)) for name in (*MOMENTS, "requests_lost"))
+    blind = [name for name, seconds in seen.items() if isnan(seconds)]
+    noticed = [f"it is seen after {ends(seen, lambda seconds: brief(seconds, 's'))}"] if len(blind) < len(seen) else []
+    when = ", ".join([*noticed, *([f"never by {listed(blind)}"] if blind else [])])
+    return (
+        f"When a {fault}, all replicas serve again after {by_value(recovered, back_after)}; {when}; "
+        f"{ends(lost, number)} requests are lost, the last after {by_value(rerouted, last_lost)}."
+    )
+
+
 EXPERIMENT = Experiment(
     name="failover",
     question="When something dies, who notices, when do clients notice no longer, and when is everything as before?",
@@ -221,6 +251,8 @@ EXPERIMENT = Experiment(
     points=points,
     charts=charts,
     tables=tables,
+    answer=answer,
+    chart="detect_reroute_recover",
 )
 
 if __name__ == "__main__":

@@ -32,7 +32,9 @@ from simvirt.experiment.study import Experiment, Results
 from simvirt.isolation.disturbance import Disturbance, PhasedOutcome
 from simvirt.isolation.effect import Effect, effect_on
 from simvirt.reports.heat_map import Cell, HeatMap, heat_maps
+from simvirt.reports.rows import at, estimates
 from simvirt.reports.style import chart_style, render
+from simvirt.reports.words import by_value, listed, number, per_cent
 from simvirt.scenario import Run, Scenario
 
 if TYPE_CHECKING:
@@ -172,7 +174,7 @@ def _disturbance(document: Mapping[str, Any], settle_s: float, window_s: float, 
 def _published(seed: int, quick: bool) -> Iterator[Point]:
     """Each set-up on each of its platforms, alone and with each stressor; what suffers is started when the stressor is at work."""
     window_s, replications = (QUICK_WINDOW_S, QUICK_REPLICATIONS) if quick else (WINDOW_S, REPLICATIONS)
-    for number, setup in enumerate(SETUPS):
+    for index, setup in enumerate(SETUPS):
         settle_s = setup.settle_s / 8 if quick else setup.settle_s
         for platform, given in list(setup.limits.items())[: 1 if quick else None]:
             host = {entry: given[name] for name, entry in HOST_ENTRIES.items() if name in given}
@@ -186,7 +188,7 @@ def _published(seed: int, quick: bool) -> Iterator[Point]:
                 factors: dict[str, Any] = {
                     "part": "published",
                     "source": setup.source_key,
-                    "setup": number,
+                    "setup": index,
                     "platform": platform,
                     "stressor": row,
                     "limits": "of their time",
@@ -504,6 +506,50 @@ def _published_chart(table: pd.DataFrame) -> Any:
     return heat_maps(panels, title="Published tables of isolation, measured and predicted", caption=caption, bar="loss of throughput")
 
 
+MUCH_LOST: Final = 0.5
+"""Share of the throughput from which on a stressor is said to stop a service."""
+MUCH_SLOWER: Final = 2.0
+"""Ratio of response times from which on it is said to slow one down."""
+SCORED: Final[Mapping[str, str]] = {
+    "no response": "no response",
+    "small": f"losses below {SMALL_LOSS:g} %",
+    "size": "response times within a factor of ten",
+    "rank of large ones, in pairs": "order in pairs with a large loss",
+}
+"""Kinds of score in words."""
+
+
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Which stressors stop the service, without limits and with them, which slow it down, and what published tables say."""
+    today = at(found["matrix"], part="today", group=VICTIM)
+    stressors = today["stressor"].nunique()
+    free, limited = (at(today, limits=limits) for limits in ("off", "on"))
+    slow = f"without limits {_slowed(free)}; with them {_slowed(limited)}"
+    scored = [f"{SCORED[row['scored_as']]} {row['right']} of {row['cells']}" for row in found["scores"].to_dict("records")]
+    return [
+        f"Stressors, of {stressors}, that take {per_cent(MUCH_LOST)} of a service's throughput or more without limits: {_stopped(free)}.",
+        f"With a limit for each resource: {_stopped(limited)}.",
+        f"Stressors that take less, but make answers take {MUCH_SLOWER:g} times as long or more: {slow}.",
+        *([f"Predicted right of published tables: {', '.join(scored)}."] if scored else []),
+    ]
+
+
+def _stopped(cells: pd.DataFrame) -> str:
+    """Platforms with the stressors that stop the service there, the most of them first."""
+    mine = {name: sorted(own[own["throughput_loss"] >= MUCH_LOST]["stressor"]) for name, own in cells.groupby("platform", sort=False)}
+    same: dict[tuple[str, ...], list[str]] = {}
+    for platform in sorted(mine, key=lambda name: -len(mine[name])):
+        same.setdefault(tuple(mine[platform]), []).append(str(platform))
+    return "; ".join(f"{f'{len(which)} ({listed(which)})' if which else 'none'} on {listed(names)}" for which, names in same.items())
+
+
+def _slowed(cells: pd.DataFrame) -> str:
+    """Stressors that slow the service down without stopping it, with the ratios of response times."""
+    rows = cells[(cells["throughput_loss"] < MUCH_LOST) & (cells["response_time_ratio"] >= MUCH_SLOWER)]
+    ratios = {str(name): estimates(own, "platform", "response_time_ratio") for name, own in rows.groupby("stressor")}
+    return listed([f"{name} {by_value(own, number)}" for name, own in ratios.items()]) or "none"
+
+
 EXPERIMENT = Experiment(
     name="isolation_matrix",
     question="What does a neighbour that misbehaves do to the others, by kind of misbehaviour, by platform, and by whether it is limited?",
@@ -511,6 +557,8 @@ EXPERIMENT = Experiment(
     points=points,
     charts=charts,
     tables=tables,
+    answer=answer,
+    chart="today",
 )
 
 if __name__ == "__main__":

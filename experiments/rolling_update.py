@@ -20,9 +20,12 @@ from simvirt.cluster_scenario import load_cluster_scenario
 from simvirt.experiment.command import run_command
 from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
+from simvirt.reports.rows import estimates
 from simvirt.reports.style import SIZE_IN, add_caption, chart_style, render
+from simvirt.reports.words import brief, by_value, number
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 RATE_PER_S: Final = 200.0
@@ -116,12 +119,36 @@ def _bars(results: Results) -> Figure:
     return figure
 
 
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What is lost with each care, then how long it takes, by pace."""
+    summary = found["summary"]
+    summary = summary.assign(platform=summary["platform"].str.removesuffix(" (default)"))
+    lost, settled = (
+        "; ".join(
+            f"with {care.replace(', ', ' and ')}: {by_value(own, tell)}"
+            for care in CARES
+            if (own := estimates(summary, "platform", metric=metric, care=care))
+        )
+        for metric, tell in (("requests_lost", _requests), ("time_to_settle_s", lambda seconds: brief(seconds, "s")))
+    )
+    return [
+        f"While {REPLICAS} replicas at {RATE_PER_S:g} requests/s are replaced, so many requests are lost {lost}.",
+        f"Until all are new and settled it takes {settled}.",
+    ]
+
+
+def _requests(count: float) -> str:
+    return number(count) if count else "none"
+
+
 EXPERIMENT = Experiment(
     name="rolling_update",
     question="What does a rolling update cost in lost requests and in time, and which of its settings is it that saves them?",
     expected="a wait before the end saves all requests; surge and unavailability set the number of rounds.",
     points=points,
     charts=charts,
+    answer=answer,
+    chart="lost_and_time",
 )
 
 if __name__ == "__main__":

@@ -45,7 +45,9 @@ from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
 from simvirt.layers.hypervisor import Hypervisor
 from simvirt.reports.predictions import scores
+from simvirt.reports.rows import at, estimates, validation_sentence
 from simvirt.reports.style import FAMILIES, SIZE_IN, add_caption, chart_style, line_of, render
+from simvirt.reports.words import brief, by_value, ends, number, per_cent
 from simvirt.scenario import Run
 from simvirt.simulation.starts import Starts, chain_for
 
@@ -460,6 +462,34 @@ def _where(results: Results) -> Figure:
     return figure
 
 
+GREW: Final = 1.1
+"""Ratio to a start beside nothing from which on a sentence tells it."""
+
+
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """One start alone, beside very many, many at once, and how far predictions are off."""
+    summary = found["summary"]
+    beside = at(summary, scenario=BESIDE, metric="response_time_mean_s")
+    most = beside["running"].max()
+    alone, crowded = (estimates(beside, "platform", running=running) for running in (0, most))
+    grown = {name: crowded[name] for name in alone if name in crowded and crowded[name] > GREW * alone[name]}
+    growth = "".join(f"grows from {_seconds(alone[name])} to {_seconds(after)} on {name}, and " for name, after in grown.items())
+    together = at(summary, scenario=AT_ONCE, metric="all_ready_s")
+    many = together["at_once"].max()
+    ratios = {name: after / alone[name] for name, after in estimates(together, "platform", at_once=many).items() if name in alone}
+    last = by_value(estimates(together, "platform", at_once=many), _seconds)
+    return [
+        f"Alone, a start is ready after {by_value(alone, _seconds)}.",
+        f"Beside {most:,} that run already it {growth}grows by no more than {per_cent(GREW - 1)} on {'the others' if grown else 'all'}.",
+        f"Of {many} started at once, the last is ready after {last}, which is {ends(ratios, number)} times one alone.",
+        *validation_sentence(found),
+    ]
+
+
+def _seconds(value: float) -> str:
+    return brief(value, "s")
+
+
 EXPERIMENT = Experiment(
     name="start_up",
     question="How long until something serves, beside what runs already, and when many start at once?",
@@ -467,6 +497,8 @@ EXPERIMENT = Experiment(
     points=points,
     charts=charts,
     tables=tables,
+    answer=answer,
+    chart="time_to_ready",
 )
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ Patience moves the edge, it does not remove it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from simvirt.catalog import Catalog
@@ -24,9 +24,12 @@ from simvirt.cluster_scenario import load_cluster_scenario
 from simvirt.experiment.command import run_command
 from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
+from simvirt.reports.rows import at, estimates
 from simvirt.reports.style import SIZE_IN, add_caption, chart_style, line_of, render
+from simvirt.reports.words import listed, number
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 RATE_PER_S: Final = 120.0
@@ -110,12 +113,53 @@ def _spiral(results: Results) -> Figure:
     return figure
 
 
+UNSPOILT: Final = "no probes"
+ALIKE: Final = 0.01
+"""Relative difference of goodput up to which ways count as alike."""
+
+
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Goodput and restarts at the smallest limit by way, and at which limits probes cost goodput beyond doubt."""
+    goodput, restarts = (at(found["summary"], metric=metric) for metric in ("throughput_per_s", "restarts"))
+    least = goodput["limit_cores"].min()
+    ways = [way for way in WAYS if way in set(goodput["platform"])]
+    again = estimates(restarts, "platform", limit_cores=least)
+    told = [f"{way} {_interval(at(goodput, platform=way, limit_cores=least))}, {number(again[way])} restarts" for way in ways]
+    bare = at(goodput, platform=UNSPOILT).set_index("limit_cores")
+    highs = {way: estimates(goodput, "limit_cores", "high", platform=way) for way in ways}
+    worse = {way: [f"{cores:g}" for cores, high in own.items() if high < bare["low"][cores]] for way, own in highs.items()}
+    apart = "; ".join(f"{way} at {listed(limits)}" for way, limits in worse.items() if limits)
+    limit = f"At a limit of {least:g} cores of the {NEED_CORES:g} that are needed"
+    return [
+        f"{limit}, so many of {RATE_PER_S:g} requests/s are answered (95 % intervals): {'; '.join(told)}.",
+        f"{f'Only with {apart} cores' if apart else 'Nowhere'} are fewer answered than with {UNSPOILT} beyond what intervals leave open.",
+        *_alike(goodput),
+    ]
+
+
+def _interval(rows: pd.DataFrame) -> str:
+    row = rows.iloc[0]
+    return f"{number(row['mean'])} ({number(row['low'])} to {number(row['high'])})"
+
+
+def _alike(goodput: pd.DataFrame) -> Iterator[str]:
+    """From which limit on the ways answer equally many."""
+    by_limit = goodput.groupby("limit_cores")["mean"]
+    differ = by_limit.min() < (1 - ALIKE) * by_limit.max()
+    above = differ[differ].index.max() if differ.any() else 0.0
+    alike = [limit for limit in differ.index if limit > above]
+    if alike:
+        yield f"From {min(alike):g} cores on all ways are within {100 * ALIKE:g} % of each other."
+
+
 EXPERIMENT = Experiment(
     name="throttling_death_spiral",
     question="How does a CPU limit that is a little too small turn probes against the containers that they are meant to keep alive?",
     expected="below the need, liveness probes restart healthy containers, and goodput falls below what the limit would allow.",
     points=points,
     charts=charts,
+    answer=answer,
+    chart="goodput_and_restarts",
 )
 
 if __name__ == "__main__":

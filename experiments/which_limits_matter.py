@@ -14,7 +14,7 @@ a short run: `holds_s` says how long this one was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,7 +28,9 @@ from simvirt.isolation.effect import Effect, effect_on
 from simvirt.isolation.limits import LIMITS, Limit
 from simvirt.isolation.search import STRESSOR, trials
 from simvirt.reports.heat_map import Cell, HeatMap, heat_maps
+from simvirt.reports.rows import at
 from simvirt.reports.style import chart_style, render
+from simvirt.reports.words import listed, number, per_cent
 from simvirt.scenario import Run, Scenario
 
 if TYPE_CHECKING:
@@ -129,7 +131,7 @@ def is_saved(effect: Effect, slower: float) -> bool:
     return effect.throughput_loss <= SAVED_LOSS and slower <= SAVED_RESPONSE
 
 
-def answer(results: Results) -> pd.DataFrame:
+def saved(results: Results) -> pd.DataFrame:
     """One row for each platform, stressor and limit."""
     import pandas as pd  # noqa: PLC0415 - slow to import
 
@@ -149,7 +151,7 @@ def answer(results: Results) -> pd.DataFrame:
 
 
 def tables(results: Results) -> dict[str, pd.DataFrame]:
-    return {"answer": answer(results)}
+    return {"answer": saved(results)}
 
 
 def charts(results: Results) -> dict[str, bytes]:
@@ -183,6 +185,24 @@ def _cell(effect: Effect, slower: float) -> Cell:
     return Cell(text=f"{loss}, ×{slower:.2g}" if slower >= 1.05 else loss, level=effect.throughput_loss, is_marked=marked)
 
 
+def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """By platform: which stressors hurt without a limit, which single limits save the service from each, and which none does."""
+    return [_platform_sentence(str(platform), own) for platform, own in found["answer"].groupby("platform", sort=False)]
+
+
+def _platform_sentence(platform: str, rows: pd.DataFrame) -> str:
+    bare = at(rows, limit=UNLIMITED)
+    hurt = bare[~bare["is_saved"].astype(bool)]
+    cures: dict[str, list[str]] = {}
+    for row in hurt.to_dict("records"):
+        own = rows[(rows["stressor"] == row["stressor"]) & (rows["limit"] != UNLIMITED) & rows["is_saved"].astype(bool)]
+        lost, slower = row["throughput_loss"], row["response_time_ratio"]
+        what = f"{per_cent(lost)} lost" if lost > SAVED_LOSS else f"answers take {number(slower)} times as long"
+        cures.setdefault(" or ".join(own["limit"]) or "no single limit", []).append(f"{row['stressor']} ({what})")
+    told = "; ".join(f"{cure} saves it from {listed(names)}" for cure, names in cures.items())
+    return f"On {platform}, {len(hurt)} of {len(bare)} stressors hurt a service without limits{f': {told}' if told else ''}."
+
+
 EXPERIMENT = Experiment(
     name="which_limits_matter",
     question="Which single limit on a neighbour that misbehaves saves the others, by kind of misbehaviour and by platform?",
@@ -190,6 +210,8 @@ EXPERIMENT = Experiment(
     points=points,
     charts=charts,
     tables=tables,
+    answer=answer,
+    chart="which_limit",
 )
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from simvirt.reports.answer import (
 )
 from simvirt.reports.rows import at, estimates, off_by, validation_sentence
 from simvirt.reports.time_bars import time_tables
+from simvirt.reports.words import brief, by_value, ends
 
 Cells = tuple[str, float, str, float, float]
 """Platform, load, metric, mean, half-width."""
@@ -133,6 +134,18 @@ def test_what_pairing_spared_is_the_ratio_of_squared_half_widths() -> None:
 def test_rows_are_looked_up_and_missing_ones_left_out() -> None:
     assert estimates(RANKED, "platform", metric="slowdown", load=0.8) == {"base": 1.0, "alike": 1.3}
     assert len(at(RANKED, platform="far", metric="saturated")) == 3
+
+
+def test_names_stand_with_their_values_lowest_first_and_missing_last() -> None:
+    def tell(seconds: float) -> str:
+        return "never" if seconds != seconds else brief(seconds, "s")
+
+    values = {"far": 51.0762, "lost": nan, "b": 0.0302, "near": 0.03021, "a": 2.0}
+    assert by_value(values, tell) == "30.2 ms (b and near), 2 s (a), 51.1 s (far), never (lost)"
+    assert ends(values, tell) == "30.2 ms (b and near) to 51.1 s (far)"
+    assert ends({"a": 1.001, "b": 1.002}, tell) == "1 s"
+    assert ends({"lost": nan}, tell) == "–"
+    assert by_value({}, tell) == ""
 
 
 def test_only_scored_predictions_count() -> None:

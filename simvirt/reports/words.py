@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import floor, isfinite, isnan, log10
 from typing import Final
 
@@ -11,6 +11,9 @@ from simvirt.units import format_quantity
 
 __all__ = [
     "MISSING",
+    "brief",
+    "by_value",
+    "ends",
     "is_missing",
     "level_text",
     "listed",
@@ -49,6 +52,11 @@ def quantity(value: float, unit: str) -> str:
     return number(value) if unit == "1" else f"{number(value)} {unit}"
 
 
+def brief(value: float, unit: str) -> str:
+    """A quantity to three digits, for sentences."""
+    return quantity(float(f"{value:.3g}"), unit)
+
+
 def micro(text: str) -> str:
     """A text whose microseconds are written with the sign that people read."""
     return _MICRO.sub("µs", text)
@@ -85,6 +93,24 @@ def listed(names: Sequence[str], shown: int = _SHOWN) -> str:
     if len(names) > shown + 1:
         return f"{', '.join(names[:shown])} and {len(names) - shown} more"
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def by_value(values: Mapping[str, float], tell: Callable[[float], str]) -> str:
+    """What is told of each value, lowest first and missing ones last, with the names that share it: `33 (a), 40 (b and c)`."""
+    names: dict[str, list[str]] = {}
+    for name in sorted(values, key=lambda one: (isnan(values[one]), values[one])):
+        names.setdefault(tell(values[name]), []).append(name)
+    return ", ".join(f"{told} ({listed(mine)})" for told, mine in names.items())
+
+
+def ends(values: Mapping[str, float], tell: Callable[[float], str]) -> str:
+    """The lowest and the highest value with their names: `2 s (a) to 5 s (b)`; one number where both read alike."""
+    there = {name: value for name, value in values.items() if not isnan(value)}
+    if not there:
+        return MISSING
+    first, last = tell(min(there.values())), tell(max(there.values()))
+    lowest, highest = (listed([name for name, value in there.items() if tell(value) == end]) for end in (first, last))
+    return first if first == last else f"{first} ({lowest}) to {last} ({highest})"
 
 
 def scores_in_words(points: int, median: float, largest: float) -> str:
