@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
@@ -85,14 +85,14 @@ def _layer_kinds() -> Mapping[str, type[AbstractLayer]]:
     """The final classes of layers by the word that profiles use, found in the modules of `simvirt.layers`."""
     for module in pkgutil.iter_modules(simvirt.layers.__path__):
         importlib.import_module(f"simvirt.layers.{module.name}")
-    return {cls.kind: cls for cls in _with_a_word(AbstractLayer)}
+    return {cls.kind: cls for cls in _with_a_word(AbstractLayer.__subclasses__())}
 
 
-def _with_a_word(cls: type[AbstractLayer]) -> Iterator[type[AbstractLayer]]:
-    for below in cls.__subclasses__():
-        if "kind" in vars(below):
-            yield below
-        yield from _with_a_word(below)
+def _with_a_word(classes: Iterable[type[AbstractLayer]]) -> Iterator[type[AbstractLayer]]:
+    for cls in classes:
+        if "kind" in vars(cls):
+            yield cls
+        yield from _with_a_word(cls.__subclasses__())
 
 
 def build_layer(name: str, table: dict[str, Any], path: str, references: Mapping[str, Reference]) -> AbstractLayer:
