@@ -234,7 +234,7 @@ def _fault_sentence(fault: str, rows: pd.DataFrame, end_s: float) -> str:
     def back_after(seconds: float) -> str:
         return "not in the run" if isnan(seconds) else brief(seconds, "s")
 
-    seen, rerouted, recovered, lost = (dict(zip(rows["platform"], rows[name], strict=True)) for name in (*MOMENTS, "requests_lost"))
+    seen, rerouted, recovered, lost = (dict(zip(rows["platform"], rows[name], strict=True)) for name in (*MOMENTS, "requests_lost_after"))
     blind = [name for name, seconds in seen.items() if isnan(seconds)]
     noticed = [f"it is seen after {ends(seen, lambda seconds: brief(seconds, 's'))}"] if len(blind) < len(seen) else []
     when = ", ".join([*noticed, *([f"never by {listed(blind)}"] if blind else [])])

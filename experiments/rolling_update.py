@@ -129,7 +129,7 @@ def answer(found: Mapping[str, pd.DataFrame]) -> list[str]:
             for care in CARES
             if (own := estimates(summary, "platform", metric=metric, care=care))
         )
-        for metric, tell in (("requests_lost", _requests), ("time_to_settle_s", lambda seconds: brief(seconds, "s")))
+        for metric, tell in (("requests_lost_after", _requests), ("time_to_settle_s", lambda seconds: brief(seconds, "s")))
     )
     return [
         f"While {REPLICAS} replicas at {RATE_PER_S:g} requests/s are replaced, so many requests are lost {lost}.",

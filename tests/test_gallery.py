@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
 SMALL = "consolidation_published"
 FOUND = (
-    "mean", "low", "high", "predicted", "error", "per_message", "ratio", "p99_median_s", "requests_lost", "time_to_recover_s",
-    "throughput_loss", "response_time_ratio", "by_memory", "watts_per_tenant",
+    "mean", "low", "high", "predicted", "error", "per_message", "ratio", "p99_median_s", "requests_lost", "requests_lost_after",
+    "time_to_recover_s", "recovered_after_s", "throughput_loss", "response_time_ratio", "by_memory", "watts_per_tenant",
 )  # fmt: skip
 """Columns of numbers that were found, not chosen."""
 

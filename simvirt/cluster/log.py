@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, final
+from dataclasses import dataclass
+from typing import final
 
 from simvirt.engine import Engine
 
 __all__ = ["Entry", "Log"]
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Entry:
     """One thing that happened."""
 
     time_s: float

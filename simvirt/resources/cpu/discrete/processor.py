@@ -354,6 +354,10 @@ class Processor(AbstractProcessor):
         return self.task.processor.physical()
 
     def retime(self, now: float) -> None:
+        if self.handler is not None:
+            if self.backed:
+                self.wakeup.at(max(self.handler.ends, now))
+            return
         current = self.current
         if self.backed and isinstance(current, DiscreteThread):
             due = current.ends if current.ends < self.check_due else self.check_due
