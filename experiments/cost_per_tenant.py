@@ -22,7 +22,7 @@ from simvirt.experiment.command import run_command
 from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
 from simvirt.reports.rows import at, estimates
-from simvirt.reports.style import FAMILIES, SIZE_IN, add_caption, chart_style, render
+from simvirt.reports.style import FAMILIES, SIZE_IN, add_caption, add_title, chart_style, render
 from simvirt.reports.words import brief, ends, number, per_cent
 from simvirt.scenario import Run, Scenario
 
@@ -105,7 +105,7 @@ def _figure(results: Results, table: pd.DataFrame) -> Figure:
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
     figure = Figure(figsize=SIZE_IN)
-    figure.text(0.012, 0.98, f"What one of {TENANTS} equal tenants costs", ha="left", va="top", weight="bold", fontsize=18)
+    add_title(figure, f"What one of {TENANTS} equal tenants costs")
     panels = figure.subplots(1, 3, sharey=True)
     names = list(dict.fromkeys(table["platform"]))
     rates = sorted(set(table["rate_per_s"]))

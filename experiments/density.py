@@ -33,7 +33,7 @@ from simvirt.experiment.command import run_command
 from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
 from simvirt.reports.rows import at, estimates
-from simvirt.reports.style import FAMILIES, SIZE_IN, add_caption, chart_style, render
+from simvirt.reports.style import FAMILIES, SIZE_IN, add_caption, add_title, chart_style, render
 from simvirt.reports.words import by_value, listed, per_cent
 from simvirt.scenario import Run, Scenario
 from simvirt.slo import Slo
@@ -210,7 +210,7 @@ def _bars(results: Results, table: pd.DataFrame, quick: bool) -> Figure:
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
     figure = Figure(figsize=SIZE_IN)
-    figure.text(0.012, 0.98, "Tenants per host within the service level", ha="left", va="top", weight="bold", fontsize=18)
+    add_title(figure, "Tenants per host within the service level")
     quiet = [(workload, own) for workload, own in table[table["noise"] == "no"].groupby("workload", sort=False)]
     noisy = table[table["noise"] == "yes"]
     panels = [*quiet, *([("web-service, a third noisy", noisy)] if len(noisy) else [])]
@@ -241,7 +241,7 @@ def _idle_bars(results: Results, table: pd.DataFrame) -> Figure:
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
     figure = Figure(figsize=SIZE_IN)
-    figure.text(0.012, 0.98, "Idle tenants per host", ha="left", va="top", weight="bold", fontsize=18)
+    add_title(figure, "Idle tenants per host")
     axes = figure.subplots()
     own = table.sort_values("tenants", kind="stable")
     colours = [FAMILIES[results.catalog.platform(name).family].colour for name in own["platform"]]

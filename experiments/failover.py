@@ -25,7 +25,7 @@ from simvirt.experiment.command import run_command
 from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
 from simvirt.reports.rows import at
-from simvirt.reports.style import SIZE_IN, add_caption, chart_style, render
+from simvirt.reports.style import SIZE_IN, add_caption, add_title, chart_style, render
 from simvirt.reports.words import brief, by_value, ends, listed, number
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _figure(title: str) -> Figure:
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
     figure = Figure(figsize=SIZE_IN)
-    figure.text(0.012, 0.98, title, ha="left", va="top", weight="bold", fontsize=18)
+    add_title(figure, title)
     return figure
 
 

@@ -25,7 +25,7 @@ from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
 from simvirt.reports.gantt import draw_lanes, kinds
 from simvirt.reports.rows import at, estimates, validation_sentence
-from simvirt.reports.style import SIZE_IN, add_caption, chart_style, render
+from simvirt.reports.style import SIZE_IN, add_caption, add_title, chart_style, render
 from simvirt.reports.words import listed, number, quantity
 from simvirt.scenario import Run
 from simvirt.simulation.life_cycle import BuildInput, LifeCycle, Population, perform
@@ -270,7 +270,7 @@ def _figure(title: str) -> Figure:
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
     figure = Figure(figsize=SIZE_IN)
-    figure.text(0.012, 0.98, title, ha="left", va="top", weight="bold", fontsize=18)
+    add_title(figure, title)
     return figure
 
 

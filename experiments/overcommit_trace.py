@@ -32,7 +32,7 @@ from simvirt.experiment.study import Experiment, Results
 from simvirt.metrics.histogram import LatencyHistogram
 from simvirt.randomness import Streams
 from simvirt.reports.rows import at
-from simvirt.reports.style import FAMILIES, SIZE_IN, add_caption, chart_style, line_of, render
+from simvirt.reports.style import FAMILIES, SIZE_IN, add_caption, add_title, chart_style, line_of, render
 from simvirt.reports.words import quantity
 from simvirt.scenario import Run, Scenario
 from simvirt.simulation import RunOutcome
@@ -192,7 +192,7 @@ def _figure(title: str) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
     figure = Figure(figsize=SIZE_IN)
-    figure.text(0.012, 0.98, title, ha="left", va="top", weight="bold", fontsize=18)
+    add_title(figure, title)
     return figure, figure.subplots()
 
 

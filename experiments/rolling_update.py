@@ -21,7 +21,7 @@ from simvirt.experiment.command import run_command
 from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
 from simvirt.reports.rows import estimates
-from simvirt.reports.style import SIZE_IN, add_caption, chart_style, render
+from simvirt.reports.style import SIZE_IN, add_caption, add_title, chart_style, render
 from simvirt.reports.words import brief, by_value, number
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _bars(results: Results) -> Figure:
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
     figure = Figure(figsize=SIZE_IN)
-    figure.text(0.012, 0.98, "Rolling update of eight replicas", ha="left", va="top", weight="bold", fontsize=18)
+    add_title(figure, "Rolling update of eight replicas")
     left, right = figure.subplots(1, 2, sharey=True)
     frame = results.summary
     paces = [pace for pace in PACES if pace in set(frame["platform"])]

@@ -46,7 +46,7 @@ from simvirt.experiment.study import Experiment, Results
 from simvirt.layers.hypervisor import Hypervisor
 from simvirt.reports.predictions import scores
 from simvirt.reports.rows import at, estimates, validation_sentence
-from simvirt.reports.style import FAMILIES, SIZE_IN, add_caption, chart_style, line_of, render
+from simvirt.reports.style import FAMILIES, SIZE_IN, add_caption, add_title, chart_style, line_of, render
 from simvirt.reports.words import brief, by_value, ends, number, per_cent
 from simvirt.scenario import Run
 from simvirt.simulation.starts import Starts, chain_for
@@ -292,7 +292,7 @@ def _figure(title: str) -> Figure:
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
     figure = Figure(figsize=SIZE_IN)
-    figure.text(0.012, 0.98, title, ha="left", va="top", weight="bold", fontsize=18)
+    add_title(figure, title)
     return figure
 
 

@@ -25,7 +25,7 @@ from simvirt.experiment.command import run_command
 from simvirt.experiment.runner import Point
 from simvirt.experiment.study import Experiment, Results
 from simvirt.reports.rows import at, estimates
-from simvirt.reports.style import SIZE_IN, add_caption, chart_style, line_of, render
+from simvirt.reports.style import SIZE_IN, add_caption, add_title, chart_style, line_of, render
 from simvirt.reports.words import listed, number
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _spiral(results: Results) -> Figure:
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
     figure = Figure(figsize=SIZE_IN)
-    figure.text(0.012, 0.98, "A CPU limit against liveness probes", ha="left", va="top", weight="bold", fontsize=18)
+    add_title(figure, "A CPU limit against liveness probes")
     left, right = figure.subplots(1, 2)
     frame = results.summary
     ways = [way for way in WAYS if way in set(frame["platform"])]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import isnan, nan
 from typing import TYPE_CHECKING, Any, Final
 
-from simvirt.reports.style import BASELINE, FAMILIES, KINDS, SIZE_IN, WAIT, add_caption, colour_of_kind, line_of, shades
+from simvirt.reports.style import BASELINE, FAMILIES, KINDS, SIZE_IN, WAIT, add_caption, add_title, colour_of_kind, line_of, shades
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,7 @@ def _figure(title: str) -> Figure:
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
     figure = Figure(figsize=SIZE_IN)
-    figure.text(0.012, 0.98, title, ha="left", va="top", weight="bold", fontsize=18)
+    add_title(figure, title)
     return figure
 
 

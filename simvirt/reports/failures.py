@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import log10
 from typing import TYPE_CHECKING, Any, Final
 
-from simvirt.reports.style import SIZE_IN, add_caption
+from simvirt.reports.style import SIZE_IN, add_caption, add_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ def heat_map(
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=SIZE_IN)
-    figure.text(0.012, 0.98, title, ha="left", va="top", weight="bold", fontsize=18)
+    add_title(figure, title)
     axes = figure.add_axes((0.19, 0.27, 0.72, 0.63))
     known = [cell.value for cell in cells.values() if cell.value > 0]
     norm = Normalize(0.0, most) if most is not None else LogNorm(min(known, default=0.1), max(known, default=1.0))
@@ -91,7 +91,7 @@ def down_times(frame: pd.DataFrame, platforms: Sequence[str], sets: Sequence[str
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
     figure = Figure(figsize=SIZE_IN)
-    figure.text(0.012, 0.98, title, ha="left", va="top", weight="bold", fontsize=18)
+    add_title(figure, title)
     for panel, words in enumerate(sets):
         axes = figure.add_axes((0.125 + 0.465 * panel, 0.25, 0.395, 0.62))
         own = frame[frame["faults"] == words].set_index("platform").reindex(list(platforms))

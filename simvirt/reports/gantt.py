@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from simvirt.reports.style import SIZE_IN, WAIT, add_caption
+from simvirt.reports.style import SIZE_IN, WAIT, add_caption, add_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ def gantt_chart(bars: Sequence[Bar], *, title: str, caption: str) -> Figure:
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
     figure = Figure(figsize=SIZE_IN)
-    figure.text(0.012, 0.98, title, ha="left", va="top", weight="bold", fontsize=18)
+    add_title(figure, title)
     axes = figure.subplots()
     draw_lanes(axes, bars, kinds(bars))
     axes.set_xlabel("Time (s)")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from simvirt.reports.style import FAMILIES, SIZE_IN, add_caption, line_of, shades
+from simvirt.reports.style import FAMILIES, SIZE_IN, add_caption, add_title, line_of, shades
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +34,7 @@ def knee_chart(knees: Sequence[Knee], *, caption: str) -> Figure:
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - slow to import
 
     figure = Figure(figsize=SIZE_IN)
-    figure.text(0.012, 0.98, "Margin of the objective over tenants per host", ha="left", va="top", weight="bold", fontsize=18)
+    add_title(figure, "Margin of the objective over tenants per host")
     axes = figure.subplots()
     axes.axhline(0.0, color="#444444", linewidth=1.2)
     members: dict[str, list[Knee]] = {}

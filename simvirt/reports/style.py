@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FAMILIES", "KINDS", "Family", "add_caption", "chart_style", "colour_of_kind", "line_of", "render", "shades"]
+__all__ = ["FAMILIES", "KINDS", "Family", "add_caption", "add_title", "chart_style", "colour_of_kind", "line_of", "render", "shades"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,11 @@ def shades(colour: str, count: int, *, reach: float = 0.55) -> list[str]:
 def colour_of_kind(kind: str) -> str:
     """Colour of a kind of layer; grey for one without an entry."""
     return KINDS.get(kind, "#777777")
+
+
+def add_title(figure: Figure, title: str) -> None:
+    """Write a title at the upper left, over all panels."""
+    figure.text(0.012, 0.98, title, ha="left", va="top", weight="bold", fontsize=18)
 
 
 def add_caption(figure: Figure, text: str, *, columns: int = 150) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isnan
 from typing import TYPE_CHECKING, Any, Final
 
-from simvirt.reports.style import SIZE_IN, add_caption
+from simvirt.reports.style import SIZE_IN, add_caption, add_title
 from simvirt.reports.words import micro
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def tornado_chart(frame: pd.DataFrame, words: str) -> Figure:
     shown = max(_FEWEST, _ROWS // rows)
     panels = [frame[frame["platform"] == name].head(shown).iloc[::-1] for name in platforms]
     figure = Figure(figsize=SIZE_IN)
-    figure.text(0.012, 0.98, f"Which cost decides the {words}?", ha="left", va="top", weight="bold", fontsize=18)
+    add_title(figure, f"Which cost decides the {words}?")
     grid: Any = figure.subplots(rows, columns, squeeze=False)
     factor, unit = _scale(frame)
     for axes, panel, name in zip(grid.flat, panels, platforms, strict=False):
