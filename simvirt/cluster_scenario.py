@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Iterator, Mapping
 from math import inf
 from pathlib import Path
@@ -26,7 +25,7 @@ from simvirt.quantities import (
     PositiveSeconds,
     Seconds,
 )
-from simvirt.scenario import Run
+from simvirt.scenario import Run, read_toml
 
 __all__ = ["ClusterScenario", "load_cluster_scenario"]
 
@@ -245,7 +244,7 @@ class ClusterScenario(_Entry):
 
 def load_cluster_scenario(source: Path | str | Mapping[str, Any], catalog: Catalog) -> ClusterScenario:
     """Read a scenario from a file or a mapping and check it. Raises ScenarioError with every mistake."""
-    document = _read(Path(source)) if isinstance(source, Path | str) else dict(source)
+    document = read_toml(Path(source)) if isinstance(source, Path | str) else dict(source)
     try:
         scenario = ClusterScenario.model_validate(_tuples(document))
     except ValidationError as error:
@@ -254,15 +253,6 @@ def load_cluster_scenario(source: Path | str | Mapping[str, Any], catalog: Catal
     if problems:
         raise ScenarioError(problems)
     return scenario
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise ScenarioError([f"{path}: {error.strerror}; give the path of a cluster scenario in TOML"]) from None
-    except (RecursionError, ValueError) as error:
-        raise ScenarioError([f"{path}: {error}; the file may be cut off or not be TOML"]) from None
 
 
 def _tuples(value: Any) -> Any:

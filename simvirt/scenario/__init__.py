@@ -4,7 +4,7 @@ from simvirt.scenario.check import check_scenario, scenario_notes
 from simvirt.scenario.description import MOST_REPLICATIONS, Run, Scenario, Stressors, Tenants
 from simvirt.scenario.disk import IoMax
 from simvirt.scenario.faults import Fault
-from simvirt.scenario.reader import load_scenario, read_document
+from simvirt.scenario.reader import load_scenario, read_document, read_toml
 from simvirt.scenario.resolved import Resolved, host_stack
 from simvirt.scenario.stressors import as_tenants
 
@@ -22,5 +22,6 @@ __all__ = [
     "host_stack",
     "load_scenario",
     "read_document",
+    "read_toml",
     "scenario_notes",
 ]

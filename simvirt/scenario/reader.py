@@ -20,7 +20,7 @@ from simvirt.scenario.faults import Fault
 from simvirt.workloads.arrivals import Arrivals
 from simvirt.workloads.distributions import Distribution
 
-__all__ = ["load_scenario", "read_document"]
+__all__ = ["load_scenario", "read_document", "read_toml"]
 
 
 def load_scenario(source: Path | str | Mapping[str, Any], catalog: Catalog) -> Scenario:
@@ -38,7 +38,15 @@ def load_scenario(source: Path | str | Mapping[str, Any], catalog: Catalog) -> S
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """What stands in a TOML file, not checked; files of its loads are found from its folder. Raises ScenarioError if it cannot be read."""
+    """What a scenario file says, not checked; files of its loads are found from its folder. Raises ScenarioError if it cannot be read."""
+    document = read_toml(path)
+    if not document:
+        raise ScenarioError([f"{path}: empty; a scenario needs at least a platform and [[tenants]] with workload and load"])
+    return _located(document, path.parent)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What stands in a TOML file that describes a scenario of any kind. Raises ScenarioError if it cannot be read."""
     try:
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
@@ -46,12 +54,9 @@ def read_document(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ScenarioError([f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); a scenario is a TOML file"]) from None
     try:
-        document = tomllib.loads(text)
+        return tomllib.loads(text)
     except (RecursionError, ValueError) as error:  # what TOML refuses, and what Python does not read
         raise ScenarioError([f"{path}: {error}; the file may be cut off or not be TOML"]) from None
-    if not document:
-        raise ScenarioError([f"{path}: empty; a scenario needs at least a platform and [[tenants]] with workload and load"])
-    return _located(document, path.parent)
 
 
 def _located(document: dict[str, Any], folder: Path) -> dict[str, Any]:
