@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import simvirt
+from simvirt.experiment.address import digest_of_folder
 from simvirt.experiment.subject import Subject
 from simvirt.scenario import Scenario
 
 __all__ = ["code_digest", "manifest", "profile_digests"]
 
 _PACKAGES: Final = ("simpy", "numpy", "pandas", "scipy", "pydantic", "matplotlib")
-_ONLY_SHOWN: Final = ("cli.py", "commands", "reports", "validation")
+_BESIDE: Final = frozenset({"cli.py", "commands", "profiles", "reports", "validation"})
+"""Parts of simvirt that only show results, and the profiles, which have digests of their own."""
 _GIT_TIMEOUT_S: Final = 10.0
 
 
@@ -46,13 +48,8 @@ def manifest(
 
 
 def code_digest() -> str:
-    """Digest of the source that decides what a run gives and what tables say of it: simvirt without its command line and its charts."""
-    package = Path(simvirt.__file__).parent
-    files = (path for path in sorted(package.rglob("*.py")) if path.relative_to(package).parts[0] not in _ONLY_SHOWN)
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
+    """Digest of what decides what a run gives and what tables say of it: simvirt without command line, charts and profiles."""
+    return digest_of_folder(resources.files("simvirt"), _BESIDE)[:16]
 
 
 def _versions() -> dict[str, str]:
