@@ -36,6 +36,7 @@ __all__ = [
     "Reserve",
     "Submit",
     "Track",
+    "tell_nobody",
 ]
 
 TABLE_FULL: Final = "connection table full"
@@ -430,10 +431,10 @@ class Track(AbstractStage):
             self.next.enter(request)
 
     def silence(self) -> None:
-        self.failed = _tell_nobody
+        self.failed = tell_nobody
 
 
-def _tell_nobody(_: Request, __: str = "") -> None:
+def tell_nobody(_: Request, __: str = "") -> None:
     """A request of somebody who is not there any more."""
 
 
@@ -450,4 +451,4 @@ class End(AbstractStage):
         self.finished(request)
 
     def silence(self) -> None:
-        self.finished = _tell_nobody
+        self.finished = tell_nobody

@@ -38,6 +38,7 @@ from simvirt.resources.stages import (
     Reserve,
     Submit,
     Track,
+    tell_nobody,
 )
 from simvirt.resources.threads import ThreadPool
 from simvirt.simulation.instances import Branch, InstanceTree
@@ -106,7 +107,7 @@ class BoundPath:
 
     def cut(self) -> None:
         """Let every request end, unnoticed, at the stage where it is, or where it gives back a thread of somebody else that it holds."""
-        nowhere, holds = End(_forget), False
+        nowhere, holds = End(tell_nobody), False
         stage = self.first
         while not isinstance(stage, End):
             following = stage.next
@@ -126,14 +127,6 @@ class _Entrance(AbstractStage):
 
     def enter(self, request: Request) -> None:
         self.next.enter(request)
-
-
-def _forget(_: Request) -> None:
-    """A request of somebody who is not there any more."""
-
-
-def _refuse_unnoticed(_: Request, reason: str) -> None:
-    """The same, which finds no room in a table."""
 
 
 def bind(
