@@ -34,7 +34,7 @@ validate: $(VENV)/runtime.stamp  ## Predict the published tables and compare: ta
 
 .PHONY: test
 test: $(VENV)/test.stamp  ## Run the tests; choose some with: make test ARGS="-k cpu".
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 .PHONY: check
 check: $(VENV)/dev.stamp  ## Check style (ruff) and types (mypy --strict).
