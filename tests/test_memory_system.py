@@ -262,6 +262,20 @@ def test_a_thread_takes_nothing_from_its_sibling_while_it_wakes_up() -> None:
     assert a.take_stalls() == pytest.approx((0.0, 0.19)) == b.take_stalls()
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_an_interrupt_goes_on_faster_once_its_sibling_is_idle(interrupted: bool) -> None:
+    """A handler of 1 s on one half of a core, 0.93 s of work on the other: both at 0.62 of the speed for 1.5 s; then 0.07 s are left of the
+    handler, at full speed: 1.57 s, whether it has interrupted somebody or not.
+    """
+    bench = Bench(replace(TWO_CORES, cores=1, threads_per_core=2))
+    if interrupted:
+        bench.run(bench.thread("hog", COMPUTE, core=1), 5.0)
+    bench.run(bench.thread("a", COMPUTE, core=0), 0.93)
+    bench.run(bench.thread("handler", COMPUTE, share=Share(weight=1000.0, interrupt=True), core=1), 1.0)
+    bench.engine.run(9.0)
+    assert (bench.done_at["a"], bench.done_at["handler"]) == pytest.approx((1.5, 1.57), rel=1e-12)
+
+
 # ---- nodes ----
 
 
