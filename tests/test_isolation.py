@@ -317,6 +317,25 @@ def test_entries_come_back_when_their_owner_is_killed() -> None:
     assert told.arrived == told.completed + sum(told.failed.values()) and told.in_flight_after == 0
 
 
+def test_who_lives_again_keeps_entries_again() -> None:
+    """A leak of open files: nothing is held after the kill, and as much as before once it has leaked for as long again."""
+    leak = {"name": "leak", "stressor": "descriptor-leak"}
+    simulation = Simulation(load_scenario(document([leak], duration_s=1.5), CATALOG), CATALOG)
+    assert simulation.tables is not None
+    [files] = [table for table in simulation.tables.tables if table.name == "open files of leak"]
+    tenant = simulation.tenants[1]
+    simulation.engine.run(until=0.5)
+    before = files.entries
+    tenant.stop("killed: for a test")
+    simulation.engine.run(until=1.0)
+    assert (before > 0.0, files.entries) == (True, 0.0)
+    tenant.revive()
+    simulation.engine.run(until=1.5)
+    assert files.entries == pytest.approx(before, rel=0.05)
+    told = tenant.outcome()
+    assert told.arrived == told.completed + sum(told.failed.values()) + told.in_flight_after
+
+
 def test_a_kill_counts_no_request_twice_whatever_its_requests_wait_for() -> None:
     """Requests at a device when their tenant is killed still reach the stage behind it, which must not count them again."""
     clients = {"kind": "closed", "clients": 40, "think": {"kind": "constant", "value": 0.0}}
